@@ -1,0 +1,1 @@
+"""Masked record modeling of radiographs and reports."""

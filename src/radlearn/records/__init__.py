@@ -1,0 +1,1 @@
+"""Records: reading, preparing, storing and choosing them."""

@@ -1,0 +1,100 @@
+"""From stored pixels to what a model sees; every random choice a pure function of its keys."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torchvision.transforms.v2.functional as TF
+from jaxtyping import Float, UInt8, UInt16
+from torch import Tensor
+
+StoredImage = UInt8[np.ndarray, "height width"] | UInt16[np.ndarray, "height width"]
+
+
+def generator(*keys: int) -> np.random.Generator:
+    """A generator that is a pure function of its keys, such as (seed, step, record)."""
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(keys)))
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What belongs to a model so that nobody has to know it: saved with the weights.
+
+    Attributes:
+        size: side of the square that the model sees, pixels.
+        mean: of grey values in [0, 1].
+        std: of grey values in [0, 1].
+        channels: 1, or 3 with the grey repeated.
+        resize: side the image is brought to before the centre crop to `size`.
+    """
+
+    size: int
+    mean: float
+    std: float
+    channels: int = 3
+    resize: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.size < 1 or self.channels not in (1, 3) or self.std <= 0:
+            raise ValueError(f"not a preprocessing: {self}")
+
+
+def as_tensor(image: StoredImage) -> Tensor:
+    """(1, H, W): uint8 stays uint8, uint16 becomes float32 in [0, 255]."""
+    if image.dtype == np.uint16:
+        return torch.from_numpy(image.astype(np.float32) / 257.0)[None]
+    return torch.from_numpy(np.ascontiguousarray(image))[None]
+
+
+def resized(image: Tensor, size: int) -> Tensor:
+    """Bicubic with antialiasing, clipped to the range of grey values."""
+    if image.shape[-2:] == (size, size):
+        return image
+    out = TF.resize(image, [size, size], TF.InterpolationMode.BICUBIC, antialias=True)
+    return out.clamp(0, 255)
+
+
+def random_resized_crop(
+    image: Tensor,
+    size: int,
+    rng: np.random.Generator,
+    scale: tuple[float, float] = (0.2, 1.0),
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+) -> Tensor:
+    """A random part of the image, by area and aspect ratio, brought to (1, size, size)."""
+    height, width = image.shape[-2:]
+    for _ in range(10):
+        area = height * width * rng.uniform(*scale)
+        aspect = math.exp(rng.uniform(math.log(ratio[0]), math.log(ratio[1])))
+        w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < w <= width and 0 < h <= height:
+            top, left = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
+            return resized(image[..., top : top + h, left : left + w], size)
+    side = min(height, width)
+    return resized(TF.center_crop(image, [side, side]), size)
+
+
+def augmented(
+    image: StoredImage, size: int, rng: np.random.Generator, scale: tuple[float, float]
+) -> Tensor:
+    """Random resized crop and horizontal flip, as MRM and MED-PEFT train: (1, size, size)."""
+    crop = random_resized_crop(as_tensor(image), size, rng, scale)
+    return crop.flip(-1) if rng.random() < 0.5 else crop
+
+
+def evaluated(image: StoredImage, preprocessing: Preprocessing) -> Tensor:
+    """The one deterministic view that validation, test and prediction use: (1, size, size)."""
+    tensor = as_tensor(image)
+    if preprocessing.resize is None:
+        return resized(tensor, preprocessing.size)
+    return TF.center_crop(resized(tensor, preprocessing.resize), [preprocessing.size] * 2)
+
+
+def normalised(
+    images: UInt8[Tensor, "batch 1 height width"] | Float[Tensor, "batch 1 height width"],
+    preprocessing: Preprocessing,
+) -> Float[Tensor, "batch channels height width"]:
+    """Grey values in [0, 255] to what the model was trained on; on the images' own device."""
+    scaled = images.float().div(255).sub(preprocessing.mean).div(preprocessing.std)
+    return scaled.expand(-1, preprocessing.channels, -1, -1)
