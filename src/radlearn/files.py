@@ -25,7 +25,9 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}; free some space or choose another folder") from error
+        raise InputError(
+            f"cannot write {path}: {error.strerror or error}; free some space or choose another folder"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -46,7 +46,12 @@ class Steps(Dataset[Batch]):
 
 
 def batches(
-    make: Callable[[int], Batch], start: int, stop: int, *, workers: int = 0, pin_memory: bool = False
+    make: Callable[[int], Batch],
+    start: int,
+    stop: int,
+    *,
+    workers: int = 0,
+    pin_memory: bool = False,
 ) -> Iterator[Batch]:
     """Iterate batches start, start + 1, ... stop - 1; the number of workers changes nothing.
 

@@ -1,0 +1,114 @@
+"""The command line: from a command to its function and config, and nothing else."""
+
+import importlib
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from radlearn import __version__
+from radlearn.errors import InputError
+
+
+class Command(NamedTuple):
+    """Where a command's config and function are; imported only when it is called."""
+
+    summary: str
+    config: str
+    function: str
+
+
+COMMANDS: dict[str, Command] = {
+    "demo": Command(
+        "the whole story on phantoms, in minutes",
+        "radlearn.demo:DemoConfig",
+        "radlearn.demo:demo",
+    ),
+    "prepare": Command(
+        "radiographs, reports, labels and masks into a store",
+        "radlearn.records.prepare:PrepareConfig",
+        "radlearn.records.prepare:run",
+    ),
+    "pretrain": Command(
+        "a backbone from images and reports (MRM)",
+        "radlearn.pretraining.config:PretrainConfig",
+        "radlearn.pretraining.run:pretrain",
+    ),
+    "finetune": Command(
+        "a backbone to a store's labels: full, linear, LoRA",
+        "radlearn.finetuning.config:FinetuneConfig",
+        "radlearn.finetuning.run:finetune",
+    ),
+    "evaluate": Command(
+        "scores with intervals; two runs or more: their differences",
+        "radlearn.evaluate:EvaluateConfig",
+        "radlearn.evaluate:evaluate",
+    ),
+    "predict": Command(
+        "probabilities, and saliency, for new files",
+        "radlearn.predict:PredictConfig",
+        "radlearn.predict:predict",
+    ),
+    "compare": Command(
+        "a grid of runs from one recipe, and its table",
+        "radlearn.compare:CompareConfig",
+        "radlearn.compare:compare",
+    ),
+}
+
+
+def _load(place: str) -> Any:
+    module, name = place.split(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    rows = "\n".join(f"  {name:<{width}}  {COMMANDS[name].summary}" for name in COMMANDS)
+    return (
+        f"radlearn {__version__}: learn from medical images with few labels, loose reports "
+        f"and pairs that do not line up\n\nusage: radlearn COMMAND ...\n\n{rows}\n\n"
+        "radlearn COMMAND --help shows a command's settings and an example.\n"
+    )
+
+
+def _stopped(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        0 when all is well, 1 when some input was set aside beyond what was allowed, 2 when the
+        command could not be carried out, 130 when it was stopped.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] in ("-h", "--help"):
+        print(_overview(), end="")
+        return 0
+    if given[0] == "--version":
+        print(__version__)
+        return 0
+    command = COMMANDS.get(given[0])
+    if command is None:
+        known = ", ".join(COMMANDS)
+        print(f"radlearn: no command {given[0]!r}; there are {known}", file=sys.stderr)
+        return 2
+    signal.signal(signal.SIGTERM, _stopped)
+    try:
+        import tyro
+
+        config = tyro.cli(_load(command.config), args=given[1:], prog=f"radlearn {given[0]}")
+        function: Callable[[Any], int | None] = _load(command.function)
+        return function(config) or 0
+    except InputError as error:
+        print(f"radlearn {given[0]}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""Which device and which precision: chosen by what the machine has, one flag away from exact."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from torch import Tensor
+
+from radlearn.engine.names import DeviceName, PrecisionName
+from radlearn.errors import InputError
+
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where the work runs, in what precision, and which process of how many this is."""
+
+    device: torch.device
+    bfloat16: bool
+    rank: int = 0
+    world: int = 1
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    def autocast(self) -> torch.autocast:
+        """Matrix products in bfloat16 where that was chosen; weights and losses stay float32."""
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bfloat16)
+
+    def put(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """The batch with its tensors on the device; copies overlap where memory is pinned."""
+        return {
+            name: value.to(self.device, non_blocking=True) if isinstance(value, Tensor) else value
+            for name, value in batch.items()
+        }
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether matrix products in bfloat16 run in hardware there."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return False
+
+
+def compute(device: DeviceName = "auto", precision: PrecisionName = "auto") -> Compute:
+    """Choose the device and the precision; under a launcher, join the other processes.
+
+    Args:
+        device: "auto" takes CUDA, then Apple's MPS, then the CPU.
+        precision: "auto" takes bfloat16 where the hardware multiplies in it.
+
+    Raises:
+        InputError: the device asked for is not there.
+    """
+    here = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not here.get(device, True):
+        raise InputError(f"no {device} device was found on this machine; leave --device at auto")
+    state = PartialState(cpu=device == "cpu")
+    chosen = state.device if device in ("auto", state.device.type) else torch.device(device)
+    wanted = precision == "bfloat16" or (precision == "auto" and has_bfloat16(chosen))
+    return Compute(chosen, wanted, state.process_index, state.num_processes)

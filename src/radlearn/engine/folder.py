@@ -1,0 +1,93 @@
+"""A run is a folder: config, model, state, metrics, results and a page to look at."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from radlearn import __version__
+from radlearn.errors import InputError
+from radlearn.files import read_json, write_json
+
+
+class RunFolder:
+    """Where one run lives. Begun again with the same config it goes on where it stopped.
+
+    Attributes:
+        path: the folder.
+        config: complete and resolved: enough to run it again.
+        finished: whether results are there, so that nothing is left to do.
+    """
+
+    def __init__(self, path: Path, config: dict[str, Any]) -> None:
+        self.path = path
+        self.config = config
+        self._lock = FileLock(path / ".lock")
+
+    @classmethod
+    def begin(cls, path: Path, mission: str, config: dict[str, Any]) -> "RunFolder":
+        """Create the run, or open it again where the config is the same.
+
+        Raises:
+            InputError: another run is there, or another process is working on this one.
+        """
+        config = json.loads(json.dumps({"mission": mission, "radlearn": __version__} | config))
+        run = cls(path, config)
+        file = path / "config.json"
+        if file.exists():
+            check_same(path, read_json(file, "a run"), config)
+        elif path.exists() and any(path.iterdir()):
+            raise InputError(f"{path} is not empty and is not a run; choose another folder")
+        else:
+            write_json(file, config)
+        try:
+            run._lock.acquire(timeout=0)
+        except Timeout:
+            raise InputError(
+                f"another process is working on {path}; wait for it or stop it"
+            ) from None
+        return run
+
+    @property
+    def finished(self) -> bool:
+        return (self.path / "results.json").exists()
+
+    @property
+    def model(self) -> Path:
+        return self.path / "model"
+
+    @property
+    def state(self) -> Path:
+        return self.path / "state"
+
+    def finish(self, results: dict[str, Any]) -> None:
+        """Write the results, which is what makes a run finished."""
+        write_json(self.path / "results.json", {"finished": True} | results)
+
+    def close(self) -> None:
+        self._lock.release()
+
+
+def check_same(path: Path, there: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Refuse to go on with a run whose config is another."""
+    for key in sorted(there.keys() | wanted.keys()):
+        if key != "radlearn" and there.get(key) != wanted.get(key):
+            raise InputError(
+                f"{path} holds a run with {key} = {there.get(key)!r}, not {wanted.get(key)!r}; "
+                "choose another --run folder, or give the same settings to go on with it"
+            )
+
+
+def finished_run(path: Path, mission: str | None = None) -> dict[str, Any]:
+    """The config of a finished run.
+
+    Raises:
+        InputError: no run is there, it is of another mission, or it is not finished.
+    """
+    config: dict[str, Any] = read_json(path / "config.json", "a run")
+    if mission is not None and config.get("mission") != mission:
+        raise InputError(f"{path} is a run of {config.get('mission')}, not of {mission}")
+    if not (path / "results.json").exists():
+        raise InputError(f"the run {path} is not finished; give its command again to go on with it")
+    return config

@@ -1,0 +1,289 @@
+"""The training loop: a function in sight, for every mission."""
+
+import math
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+
+from radlearn.engine.device import Compute
+from radlearn.engine.folder import RunFolder
+from radlearn.engine.log import Metrics, progress
+from radlearn.engine.state import load_state, save_state
+from radlearn.errors import InputError
+from radlearn.files import replacing
+from radlearn.records.batches import Batch, batches
+
+Carry = dict[str, Any]
+Terms = Callable[[Batch, Carry], tuple[dict[str, Tensor], Carry]]
+STEP_STREAM = 0x57E9  # keeps the randomness of steps apart from every other use of the seed
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One update: minimise the sum of terms(batch) over what `optimizer` holds.
+
+    The carry hands one phase's results to the next and is saved with the state.
+    """
+
+    name: str
+    optimizer: Optimizer
+    terms: Terms
+
+
+@dataclass(frozen=True)
+class Best:
+    """Which evaluation score decides what is kept: the highest."""
+
+    score: str
+    weights: Callable[[], dict[str, Tensor]]
+    restore: Callable[[Mapping[str, Tensor]], Any]
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How long and how carefully to train.
+
+    Attributes:
+        steps: updates in all.
+        seed: of everything random inside a step.
+        clip: largest norm of a phase's gradient, None for no limit.
+        workers: processes that make batches ahead.
+        log_every: steps between rows of metrics.
+        evaluate_every: steps between evaluations; the last step is always evaluated.
+        save_every: steps between saved states.
+    """
+
+    steps: int
+    seed: int = 0
+    clip: float | None = None
+    workers: int = 0
+    log_every: int = 10
+    evaluate_every: int = 100
+    save_every: int = 500
+
+
+@dataclass
+class _Window:
+    """Terms summed since the last row of metrics."""
+
+    sums: dict[str, Any] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def add(self, terms: Mapping[str, Tensor]) -> None:
+        for name, value in terms.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value.detach()
+            self.counts[name] = self.counts.get(name, 0) + 1
+
+    def means(self) -> dict[str, float]:
+        return {name: float(total) / self.counts[name] for name, total in self.sums.items()}
+
+
+@dataclass
+class _Stop:
+    asked: bool = False
+
+
+@contextmanager
+def _stop_between_steps() -> Iterator[_Stop]:
+    """Turn the first Ctrl-C or polite kill into a flag, so that no step is cut in half."""
+    stop = _Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def ask(number: int, frame: object) -> None:
+        if stop.asked:
+            raise KeyboardInterrupt
+        stop.asked = True
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def seed_step(seed: int, step: int, rank: int = 0) -> None:
+    """Make dropout, masking and noise of a step a pure function of (seed, step, process)."""
+    words = np.random.SeedSequence((seed, STEP_STREAM, step, rank)).generate_state(2, np.uint32)
+    torch.manual_seed(int(words[0]) << 32 | int(words[1]))
+
+
+class _Objective(nn.Module):
+    """A phase's terms as a module, since gradients of several processes meet in a forward call."""
+
+    def __init__(self, nets: Mapping[str, nn.Module], terms: Terms) -> None:
+        super().__init__()
+        self.nets = nn.ModuleDict(nets)
+        self.terms = terms
+
+    def forward(self, batch: Batch, carry: Carry) -> tuple[dict[str, Tensor], Carry]:
+        return self.terms(batch, carry)
+
+
+def _objective(nets: Mapping[str, nn.Module], phase: Phase, compute: Compute) -> Terms:
+    if compute.world == 1:
+        return phase.terms
+    ids = [compute.device.index] if compute.device.type == "cuda" else None
+    return DistributedDataParallel(
+        _Objective(nets, phase.terms), device_ids=ids, find_unused_parameters=True
+    )
+
+
+def _update(
+    phase: Phase, terms: Terms, batch: Batch, carry: Carry, clip: float | None, compute: Compute
+) -> tuple[dict[str, Tensor], Carry]:
+    phase.optimizer.zero_grad(set_to_none=True)
+    with compute.autocast():
+        parts, carry = terms(batch, carry)
+        total = torch.stack([part.float() for part in parts.values()]).sum()
+    total.backward()
+    if clip is not None:
+        held = [p for group in phase.optimizer.param_groups for p in group["params"]]
+        nn.utils.clip_grad_norm_(held, clip)
+    phase.optimizer.step()
+    return parts, carry
+
+
+def _check_finite(values: Mapping[str, float], step: int, batch: Batch) -> None:
+    broken = [name for name, value in values.items() if not math.isfinite(value)]
+    if broken:
+        ids = ", ".join(map(str, batch.get("ids", ())[:8]))
+        raise InputError(
+            f"{' and '.join(broken)} stopped being a number by step {step} (records {ids}, ...); "
+            "the last good state is kept: lower --lr or give --precision float32"
+        )
+
+
+def fit(
+    nets: Mapping[str, nn.Module],
+    phases: Sequence[Phase],
+    make_batch: Callable[[int], Batch],
+    *,
+    run: RunFolder,
+    config: FitConfig,
+    compute: Compute,
+    schedule: Callable[[int], float],
+    evaluate: Callable[[int], dict[str, float]] | None = None,
+    best: Best | None = None,
+    carry: Carry | None = None,
+) -> dict[str, float]:
+    """Train `nets` by running every phase on batch 0, 1, ... until `config.steps`.
+
+    A run that was stopped goes on from its last saved state and ends with the same bits.
+
+    Args:
+        nets: every network by name, already on the device; their weights are saved and restored.
+        make_batch: batch k from k alone.
+        schedule: learning rate at a step; a parameter group's `lr_scale` multiplies it.
+        evaluate: scores on validation data; called in evaluation mode without gradients.
+        best: keep the weights of the best evaluation and put them back at the end.
+        carry: what the first phase of the first step is handed.
+
+    Returns:
+        The best evaluation's step and scores, or the last one's where `best` is None.
+
+    Raises:
+        InputError: a term is not finite any more, or no saved state can be read.
+    """
+    saved = load_state(run.state)
+    start, carry = 0, carry or {}
+    scores: dict[str, float] = {}
+    window = _Window()
+    if saved is not None:
+        start, scores, carry = saved["step"], saved["scores"], saved["carry"]
+        window = _Window(**saved["window"])
+        for name, net in nets.items():
+            net.load_state_dict(saved["nets"][name])
+        for phase in phases:
+            phase.optimizer.load_state_dict(saved["optimizers"][phase.name])
+        del saved
+
+    def save(step: int) -> None:
+        if compute.is_main:
+            payload = {
+                "nets": {name: net.state_dict() for name, net in nets.items()},
+                "optimizers": {phase.name: phase.optimizer.state_dict() for phase in phases},
+                "scores": scores,
+                "carry": carry,
+                "window": vars(window),
+            }
+            save_state(run.state, step, payload)
+
+    objectives = [_objective(nets, phase, compute) for phase in phases]
+    best_file = run.state / "best.pt"
+    with (
+        Metrics(run.path, start, write=compute.is_main) as metrics,
+        progress(run.path.name, config.steps, start=start, show=compute.is_main) as ticker,
+        _stop_between_steps() as stop,
+    ):
+        made = batches(
+            make_batch,
+            start,
+            config.steps,
+            workers=config.workers,
+            pin_memory=compute.device.type == "cuda",
+        )
+        for done, raw in enumerate(made, start=start + 1):
+            batch = compute.put(raw)
+            seed_step(config.seed, done - 1, compute.rank)
+            for net in nets.values():
+                net.train()
+            rate = schedule(done - 1)
+            for phase, terms in zip(phases, objectives, strict=True):
+                for group in phase.optimizer.param_groups:
+                    group["lr"] = rate * group.get("lr_scale", 1.0)
+                parts, carry = _update(phase, terms, batch, carry, config.clip, compute)
+                window.add(parts)
+            last = done == config.steps
+            saving = done % config.save_every == 0 or last or stop.asked
+            logging = done % config.log_every == 0 or last
+            if saving or logging:
+                means = window.means()
+                _check_finite(means, done, batch)
+                if logging:
+                    metrics.write(done, {"lr": rate} | means)
+                    window = _Window()
+            if evaluate is not None and (done % config.evaluate_every == 0 or last):
+                found = _evaluated(nets, evaluate, done)
+                metrics.write(done, found)
+                if best is None or _better(found[best.score], scores.get(best.score, math.nan)):
+                    scores = {"step": done} | found
+                    if best is not None and compute.is_main:
+                        with replacing(best_file) as temporary:
+                            torch.save(best.weights(), temporary)
+            if saving:
+                save(done)
+            if stop.asked:
+                raise KeyboardInterrupt
+            ticker.advance(text=_brief(scores))
+    if best is not None and best_file.exists():
+        best.restore(torch.load(best_file, map_location=compute.device, weights_only=True))
+    return scores
+
+
+def _better(found: float, before: float) -> bool:
+    return not math.isnan(found) and (math.isnan(before) or found > before)
+
+
+def _brief(scores: Mapping[str, float]) -> str:
+    return " ".join(f"{name} {value:.4g}" for name, value in scores.items() if name != "step")
+
+
+def _evaluated(
+    nets: Mapping[str, nn.Module], evaluate: Callable[[int], dict[str, float]], step: int
+) -> dict[str, float]:
+    for net in nets.values():
+        net.eval()
+    with torch.no_grad():
+        return evaluate(step)
