@@ -3,6 +3,7 @@
 import pytest
 
 from radlearn.engine.schedule import warmup_cosine
+
 from .rules import Case, cases
 
 
