@@ -1,0 +1,49 @@
+"""What a user may say about a source beyond where it is; each field is a flag of `prepare`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class LayoutOptions:
+    """How to read a source. Public layouts need none of it; `folder` reads its columns from here.
+
+    Column names left out fall back to the plain word (`image`, `patient`, `report`, ...) where
+    the table has such a column.
+    """
+
+    images: Path | None = None
+    """Folder the images are in, where that is not the source itself."""
+    reports: Path | None = None
+    """Folder the reports are in, where that is not the source itself (mimic)."""
+    table: Path | None = None
+    """The table (CSV, also .csv.gz) to read instead of the layout's usual one."""
+    published: str | None = None
+    """Published split: official (nih, chexpert, mimic), medpeft (nih), mrm-NAME (covid)."""
+    image_column: str | None = None
+    """Column with the image's path, relative to the images' folder."""
+    id_column: str | None = None
+    """Column with the record's id; without one the image's path is the id."""
+    patient_column: str | None = None
+    """Column with the patient's id."""
+    report_column: str | None = None
+    """Column with the report's text."""
+    label_columns: tuple[str, ...] = ()
+    """Columns with labels: 0, 1, -1 for uncertain, empty for not labelled."""
+    split_column: str | None = None
+    """Column with train, val or test."""
+    view_column: str | None = None
+    """Column with frontal or lateral (PA, AP, LL, ... too)."""
+    age_column: str | None = None
+    """Column with the age in years."""
+    sex_column: str | None = None
+    """Column with the sex."""
+    mask_column: str | None = None
+    """Column with the path of the image's mask."""
+    mask_folder: Path | None = None
+    """Folder with masks named as their images are."""
+    patient_from: Literal["auto", "folder", "file"] = "auto"
+    """One patient's images, where neither column nor DICOM header says: a folder's, or a file's."""
+    licence: str = ""
+    """Licence of the source, kept in the store and in every model trained on it (folder)."""

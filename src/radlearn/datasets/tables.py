@@ -1,0 +1,187 @@
+"""Tables as they come: any encoding, BOM, stray spaces, short rows; read row by row."""
+
+import csv
+import gzip
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from io import TextIOWrapper
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from radlearn.errors import InputError
+from radlearn.records.record import UNCERTAIN, Split, View
+
+LINE_LIMIT = 8 << 20  # bytes; a longer line is no table's and would fill memory
+SHOWN_COLUMNS = 20
+
+FRONTAL = {"frontal", "pa", "ap", "ap supine", "ap erect", "ap semi erect", "antero-posterior"}
+LATERAL = {"lateral", "lat", "l", "ll", "rl", "left lateral", "right lateral", "xtable lateral"}
+SPLITS = {
+    "train": Split.TRAIN,
+    "training": Split.TRAIN,
+    "val": Split.VAL,
+    "valid": Split.VAL,
+    "validate": Split.VAL,
+    "validation": Split.VAL,
+    "dev": Split.VAL,
+    "test": Split.TEST,
+    "testing": Split.TEST,
+}
+SEXES = {"m": "M", "male": "M", "f": "F", "female": "F", "w": "F"}
+EMPTY = {"", "nan", "na", "n/a", "none", "null"}
+LABELS = {
+    **dict.fromkeys(("1", "1.0", "true", "yes", "positive"), 1.0),
+    **dict.fromkeys(("0", "0.0", "false", "no", "negative"), 0.0),
+    **dict.fromkeys(("-1", "-1.0", "uncertain"), UNCERTAIN),
+}
+AGE_IN_YEARS = {"y": 1.0, "": 1.0, "m": 1 / 12, "w": 1 / 52.18, "d": 1 / 365.25}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A CSV whose header has been read; iterate it for rows as column to stripped text."""
+
+    path: Path
+    columns: tuple[str, ...]
+
+    def __iter__(self) -> Iterator[dict[str, str]]:
+        rows = raw_rows(self.path)
+        next(rows, None)
+        for row in rows:
+            cells = {c: v for c, v in zip(self.columns, row, strict=False) if c}
+            yield {column: cells.get(column, "") for column in self.columns}
+
+    def has(self, column: str) -> bool:
+        return column in self.columns
+
+
+def open_table(path: Path, required: Sequence[str] = ()) -> Table:
+    """Read the header of a CSV, plain or gzipped, with commas, semicolons or tabs.
+
+    Raises:
+        InputError: no such file, no header, or a required column is not in it.
+    """
+    header = next(raw_rows(path), None)
+    if header is None:
+        raise InputError(f"{path} is empty; a table with a header was looked for")
+    table = Table(path, tuple(header))
+    for column in required:
+        if column not in header:
+            found = ", ".join(c for c in header[:SHOWN_COLUMNS] if c)
+            more = f" and {len(header) - SHOWN_COLUMNS} more" if len(header) > SHOWN_COLUMNS else ""
+            raise InputError(f"{path} has no column {column!r}; its columns are: {found}{more}")
+    return table
+
+
+def raw_rows(path: Path) -> Iterator[list[str]]:
+    """Rows that are not blank, as stripped cells, the header among them.
+
+    Raises:
+        InputError: the file is missing or cannot be read as a table.
+    """
+    lines = text_lines(path)
+    try:
+        first = next(lines, None)
+        if first is None:
+            return
+        delimiter = max(",;\t", key=first.count)
+        reader = csv.reader(_chained(first, lines), delimiter=delimiter, skipinitialspace=True)
+        for row in reader:
+            cells = [cell.strip() for cell in row]
+            if any(cells):
+                yield cells
+    except csv.Error as error:
+        raise InputError(f"cannot read {path} as a table: {error}; look at its quotes") from error
+
+
+def text_lines(path: Path) -> Iterator[str]:
+    """Lines of a text file, UTF-8, UTF-16 or Windows-1252, plain or gzipped, without their BOM.
+
+    Raises:
+        InputError: the file is missing, damaged, or has a line of more than 8 MiB.
+    """
+    try:
+        with path.open("rb") as plain:
+            start = plain.read(2)
+            plain.seek(0)
+            file = cast(BinaryIO, gzip.GzipFile(fileobj=plain)) if start == b"\x1f\x8b" else plain
+            if start in (b"\xff\xfe", b"\xfe\xff"):
+                yield from TextIOWrapper(file, encoding="utf-16", errors="replace", newline="")
+                return
+            first = True
+            while line := file.readline(LINE_LIMIT):
+                if len(line) >= LINE_LIMIT:
+                    raise InputError(f"{path} has a line of more than {LINE_LIMIT} bytes")
+                text = _decoded(line).replace("\x00", "")
+                yield text.removeprefix("\ufeff") if first else text
+                first = False
+    except FileNotFoundError:
+        raise InputError(f"there is no file {path}") from None
+    except (OSError, EOFError) as error:
+        raise InputError(f"cannot read {path}: {error}") from error
+
+
+def label_of(text: str) -> float | None:
+    """0, 1 or `UNCERTAIN`; None where the cell is empty.
+
+    Raises:
+        ValueError: the cell holds something else.
+    """
+    word = text.strip().lower()
+    if word in EMPTY:
+        return None
+    try:
+        return LABELS[word]
+    except KeyError:
+        raise ValueError(f"{text[:40]!r} is not 0, 1 or -1") from None
+
+
+def number_of(text: str) -> float | None:
+    """A finite number, or None."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if abs(value) < float("inf") else None
+
+
+def age_of(text: str) -> float | None:
+    """Years from `63`, `63.0`, `063Y`, `18M`, `90+`; None where nobody can be that old."""
+    match = re.fullmatch(r"[<>]?\s*(\d{1,5}(?:\.\d+)?)\s*([ymwd]?)\w*\+?", text.strip().lower())
+    if match is None:
+        return None
+    years = float(match[1]) * AGE_IN_YEARS[match[2]]
+    return years if years <= 120 else None
+
+
+def sex_of(text: str) -> str | None:
+    """`M` or `F`, None for anything else."""
+    return SEXES.get(text.strip().lower())
+
+
+def view_of(text: str) -> View:
+    """Frontal or lateral from the words that tables and DICOM use for a projection."""
+    word = " ".join(text.lower().replace("_", " ").split())
+    if word in FRONTAL:
+        return View.FRONTAL
+    return View.LATERAL if word in LATERAL else View.UNKNOWN
+
+
+def split_of(text: str) -> Split | None:
+    """The split a cell names, None where it names none."""
+    return SPLITS.get(text.strip().lower())
+
+
+def _decoded(line: bytes) -> str:
+    for encoding in ("utf-8", "cp1252"):
+        try:
+            return line.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    return line.decode("latin-1")
+
+
+def _chained(first: str, rest: Iterator[str]) -> Iterator[str]:
+    yield first
+    yield from rest
