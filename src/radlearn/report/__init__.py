@@ -1,1 +1,1 @@
-"""The HTML page that every run leaves."""
+"""The page that a run leaves: one HTML file, looked at rather than read, without network access."""

@@ -1,0 +1,69 @@
+"""Where a page's numbers come from, read off a run's config."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from radlearn.report.page import Section, Table
+
+KNOWN = {
+    "radlearn": "Version of radlearn",
+    "seed": "Seed",
+    "stores": "Stores",
+    "licences": "Licences of the data",
+    "fingerprints": "Fingerprints",
+}
+
+
+def facts(config: Mapping[str, Any]) -> dict[str, str]:
+    """What a reader needs to trust the page: version, seed, stores, licences, fingerprints.
+
+    Args:
+        config: of the run. `licences` holds dicts with name, licence and terms; `fingerprints` a
+            name each. What is absent is left out.
+    """
+    found = {}
+    for key, name in KNOWN.items():
+        value = config.get(key)
+        if value in (None, "", [], {}):
+            continue
+        if key == "licences":
+            found[name] = "\n".join(_licence(one) for one in value)
+        elif isinstance(value, Mapping):
+            found[name] = "\n".join(f"{part}: {_text(of)}" for part, of in value.items())
+        else:
+            found[name] = _text(value)
+    return found
+
+
+def settings(config: Mapping[str, Any]) -> Section:
+    """Everything in the config that `facts` does not show, closed until someone opens it."""
+    rest = {key: value for key, value in config.items() if key not in {*KNOWN, "command"}}
+    rows = [(name, _text(value)) for name, value in _flat(rest)]
+    if not rows:
+        return Section("Settings")
+    return Section("Settings", "", [Table("All settings", ["setting", "value"], rows, folded=True)])
+
+
+def _licence(one: Any) -> str:
+    if not isinstance(one, Mapping):
+        return _text(one)
+    text = f"{one.get('name', 'unnamed')}: {one.get('licence') or 'licence not stated'}"
+    return text + (f" ({one['terms']})" if one.get("terms") else "")
+
+
+def _flat(config: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", value
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ", ".join(_text(one) for one in value) or "–"
+    return str(value)

@@ -1,0 +1,307 @@
+"""Plots as SVG images that follow the reader's light or dark theme."""
+
+import io
+import re
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike
+
+from radlearn.report.page import Figure, Image
+from radlearn.report.palette import DARK, LIGHT, Style, styles
+
+POINTS = 240  # more than a panel has pixels to show
+WIDTH, HEIGHT = (
+    330,
+    240,
+)  # CSS pixels of a panel: three stand side by side on a desk, one on a phone
+
+Points = Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score with its interval: `series` is the method it belongs to."""
+
+    series: str
+    name: str
+    score: float
+    low: float
+    high: float
+
+
+def curves(title: str, metrics: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Figure | None:
+    """What the log holds under `names`, against the step; None where it holds nothing.
+
+    Many points are drawn faint, with their running mean over a fortieth of the run on top.
+    """
+    series = {
+        name: np.array(
+            [(row["step"], row[name]) for row in metrics if row.get(name) is not None], float
+        ).reshape(-1, 2)
+        for name in names
+    }
+    series = {name: points for name, points in series.items() if len(points)}
+    if not series:
+        return None
+
+    def draw(axes: Axes) -> None:
+        for name, style in styles(list(series)).items():
+            steps, values = series[name].T
+            noisy = len(steps) > 2 * 40 and not name.startswith("lr")
+            if noisy:
+                every = max(1, len(steps) // POINTS)
+                axes.plot(
+                    steps[::every], values[::every], color=LIGHT[style.colour], lw=0.7, alpha=0.3
+                )
+                width = len(steps) // 40
+                steps = np.convolve(steps, np.ones(width) / width, "valid")
+                values = np.convolve(values, np.ones(width) / width, "valid")
+            every = max(1, len(steps) // POINTS)
+            _line(axes, steps[::every], values[::every], style, name, marked=len(steps) <= 12)
+        if len(series) > 1:
+            _legend(axes)
+        axes.set_xlabel("step")
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+
+    ends = "; ".join(
+        f"{name} from {points[0, 1]:.4g} to {points[-1, 1]:.4g}" for name, points in series.items()
+    )
+    return Figure(title, _svg(draw), f"Curve over steps: {ends}.")
+
+
+def roc(title: str, runs: Mapping[str, Points], caption: str = "") -> Figure:
+    """Points (false positive rate, sensitivity) of each run, from (0, 0) to (1, 1)."""
+
+    def draw(axes: Axes) -> None:
+        axes.plot([0, 1], [0, 1], color=LIGHT["quiet"], lw=0.8, ls=":")
+        _unit_lines(axes, runs, steps=False)
+        axes.set_xlabel("1 − specificity")
+        axes.set_ylabel("sensitivity")
+
+    return Figure(title, _svg(draw, square=True), f"ROC curve of {title}. {caption}", caption)
+
+
+def precision_recall(
+    title: str, runs: Mapping[str, Points], prevalence: float | None = None, caption: str = ""
+) -> Figure:
+    """Points (recall, precision) of each run; the dotted line is what guessing reaches."""
+
+    def draw(axes: Axes) -> None:
+        if prevalence is not None:
+            axes.axhline(prevalence, color=LIGHT["quiet"], lw=0.8, ls=":")
+        _unit_lines(axes, runs, steps=True)
+        axes.set_xlabel("recall")
+        axes.set_ylabel("precision")
+
+    alt = f"Precision against recall of {title}. {caption}"
+    return Figure(title, _svg(draw, square=True), alt, caption)
+
+
+def reliability(
+    title: str, runs: Mapping[str, Points], counts: Sequence[int] = (), caption: str = ""
+) -> Figure:
+    """Points (mean predicted probability, observed share) of each run's bins.
+
+    `counts`, the records of each bin where there is one run, sets the dots' areas.
+    """
+
+    def draw(axes: Axes) -> None:
+        axes.plot([0, 1], [0, 1], color=LIGHT["quiet"], lw=0.8, ls=":")
+        for name, style in styles(list(runs)).items():
+            x, y = np.array(runs[name], float).reshape(-1, 2).T
+            _line(axes, x, y, style, name, marked=not counts)
+            if counts:
+                area = 12 + 130 * np.array(counts, float) / max(counts)
+                axes.scatter(x, y, area, LIGHT[style.colour], alpha=0.75, lw=0, zorder=3)
+        _unit(axes, len(runs) > 1)
+        axes.set_xlabel("predicted")
+        axes.set_ylabel("observed")
+
+    return Figure(title, _svg(draw, square=True), f"Reliability of {title}. {caption}", caption)
+
+
+def forest(
+    title: str,
+    scores: Sequence[Score],
+    reference: float | None = None,
+    limits: tuple[float, float] | None = None,
+) -> Figure:
+    """Intervals one below the other, grouped by name, a colour a series.
+
+    Args:
+        reference: where a dashed line stands: no difference, or chance.
+        limits: of the scores' axis, where several plots are to be compared.
+    """
+    names = list(dict.fromkeys(score.name for score in scores))
+    chosen = styles(list(dict.fromkeys(score.series for score in scores)))
+
+    def draw(axes: Axes) -> None:
+        y, ticks = 0.0, []
+        for name in names:
+            rows = [score for score in scores if score.name == name]
+            ticks.append(y + (len(rows) - 1) / 2)
+            for score in rows:
+                style = chosen[score.series]
+                colour = LIGHT[style.colour]
+                axes.plot([score.low, score.high], [y, y], color=colour, lw=2, alpha=0.75)
+                axes.plot(score.score, y, style.marker or "o", color=colour, ms=5.5)
+                y += 1
+            y += 0.7 if len(chosen) > 1 else 0
+        axes.set_yticks(ticks, [_short(name) for name in names])
+        axes.set_ylim(y - 0.3, -0.7)
+        axes.grid(axis="y", visible=False)
+        axes.tick_params(axis="y", labelcolor=LIGHT["ink"])
+        axes.spines["left"].set_visible(False)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        if limits is not None:
+            axes.set_xlim(limits)
+        if reference is not None:
+            axes.axvline(reference, color=LIGHT["quiet"], lw=0.9, ls="--", zorder=0)
+        if len(chosen) > 1:
+            _series_legend(axes, chosen)
+
+    alt = "; ".join(
+        f"{s.name} {s.series}: {s.score:.3f} ({s.low:.3f} to {s.high:.3f})" for s in scores
+    )
+    height = 84 + 19 * len(scores) + (13 * len(names) + 24 if len(chosen) > 1 else 0)
+    return Figure(title, _svg(draw, width=500, height=height), alt)
+
+
+def by_fraction(
+    title: str, scores: Sequence[Score], limits: tuple[float, float] | None = None
+) -> Figure:
+    """Score against the labels used, one line a series; `Score.name` is the amount, in order."""
+    names = list(dict.fromkeys(score.name for score in scores))
+    chosen = styles(list(dict.fromkeys(score.series for score in scores)))
+
+    def draw(axes: Axes) -> None:
+        for i, (series, style) in enumerate(chosen.items()):
+            mine = [score for score in scores if score.series == series]
+            # side by side, so that no interval hides another
+            x = [names.index(s.name) + 0.09 * (i - (len(chosen) - 1) / 2) for s in mine]
+            colour = LIGHT[style.colour]
+            for at, score in zip(x, mine, strict=True):
+                axes.plot([at, at], [score.low, score.high], color=colour, lw=1.6, alpha=0.5)
+            _line(axes, x, [s.score for s in mine], style, series, marked=True)
+        axes.set_xticks(range(len(names)), [_short(name) for name in names])
+        axes.set_xlim(-0.35, len(names) - 0.65)
+        axes.set_xlabel("labels used")
+        if limits is not None:
+            axes.set_ylim(limits)
+        if len(chosen) > 1:
+            _series_legend(axes, chosen)
+
+    alt = "; ".join(f"{s.series} at {s.name}: {s.score:.3f}" for s in scores)
+    return Figure(title, _svg(draw, height=HEIGHT + 40), alt)
+
+
+def _line(axes: Axes, x: ArrayLike, y: ArrayLike, style: Style, label: str, marked: bool) -> None:
+    marker = (style.marker or "o") if marked else ""
+    axes.plot(
+        x, y, color=LIGHT[style.colour], lw=1.8, ls=style.dash, marker=marker, ms=4.5,
+        label=_short(label), solid_joinstyle="round",
+    )  # fmt: skip
+
+
+def _unit_lines(axes: Axes, runs: Mapping[str, Points], steps: bool) -> None:
+    for name, style in styles(list(runs)).items():
+        points = np.array(runs[name], float).reshape(-1, 2)
+        x, y = points[np.unique(np.linspace(0, len(points) - 1, POINTS).round().astype(int))].T
+        axes.plot(
+            x, y, color=LIGHT[style.colour], lw=1.8, ls=style.dash, label=_short(name),
+            drawstyle="steps-pre" if steps else "default",
+        )  # fmt: skip
+    _unit(axes, len(runs) > 1)
+
+
+def _unit(axes: Axes, legend: bool) -> None:
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
+    axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
+    if legend:
+        _legend(axes)
+
+
+def _legend(axes: Axes) -> None:
+    axes.legend(frameon=False, fontsize=9.5, handlelength=1.6, labelcolor=LIGHT["ink"])
+
+
+def _series_legend(axes: Axes, chosen: Mapping[str, Style]) -> None:
+    handles = [
+        matplotlib.lines.Line2D(
+            [],
+            [],
+            color=LIGHT[style.colour],
+            ls=style.dash,
+            lw=2,
+            marker=style.marker or "o",
+            ms=5.5,
+        )
+        for style in chosen.values()
+    ]
+    axes.legend(
+        handles, [_short(name) for name in chosen], frameon=False, fontsize=10, handlelength=1.8,
+        labelcolor=LIGHT["ink"], loc="lower left", bbox_to_anchor=(0, 1.0), ncols=3,
+        borderaxespad=0.2, columnspacing=1.4,
+    )  # fmt: skip
+
+
+def _short(text: str) -> str:
+    """At most 28 characters, without those that an SVG may not hold."""
+    text = "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
+    return text if len(text) <= 28 else text[:27] + "…"
+
+
+def _svg(
+    draw: Callable[[Axes], None], width: int = WIDTH, height: int = HEIGHT, square: bool = False
+) -> Image:
+    """Draw on one pair of axes. Text stays text in the reader's font; colours are variables."""
+    if square:
+        width, height = 290, 270
+    settings: dict[Any, Any] = {
+        "figure.facecolor": "none", "axes.facecolor": "none", "svg.fonttype": "none",
+        "svg.hashsalt": "radlearn", "text.parse_math": False,
+        "font.size": 11.5, "axes.edgecolor": LIGHT["quiet"], "axes.labelcolor": LIGHT["quiet"],
+        "axes.linewidth": 0.8, "axes.spines.top": False, "axes.spines.right": False,
+        "axes.grid": True, "axes.axisbelow": True, "grid.color": LIGHT["line"],
+        "grid.linewidth": 0.8, "xtick.color": LIGHT["quiet"], "ytick.color": LIGHT["quiet"],
+        "xtick.major.size": 0, "ytick.major.size": 0, "font.family": "DejaVu Sans",
+    }  # fmt: skip
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    with matplotlib.rc_context(settings), warnings.catch_warnings():
+        # the reader's fonts draw the text, so what the measuring font lacks is no matter
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        canvas = Canvas(figsize=(width / 72, height / 72), dpi=72, layout="constrained")
+        draw(canvas.add_subplot())
+        out = io.StringIO()
+        FigureCanvasSVG(canvas).print_svg(out, metadata=nothing)
+    text = out.getvalue()
+    return Image(_themed(text[text.index("<svg") :]).encode(), "image/svg+xml", width, height)
+
+
+def _themed(svg: str) -> str:
+    names = {colour: name for name, colour in LIGHT.items()}
+    svg = re.sub(
+        r"(fill|stroke): (#[0-9a-f]{6})",
+        lambda found: f"{found[1]}: var(--{names[found[2]]})" if found[2] in names else found[0],
+        svg,
+    )
+    svg = svg.replace("'DejaVu Sans'", "system-ui, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif")
+
+    def variables(colours: Mapping[str, str]) -> str:
+        return ":root{" + "".join(f"--{name}:{value};" for name, value in colours.items()) + "}"
+
+    style = (
+        f"<style>{variables(LIGHT)}@media (prefers-color-scheme:dark){{{variables(DARK)}}}"
+        f"@media print{{{variables(LIGHT)}}}</style>"
+    )
+    return re.sub(r"(<svg[^>]*>)", lambda found: found[1] + style, svg, count=1)
