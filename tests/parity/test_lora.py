@@ -57,7 +57,7 @@ def backward(model: nn.Module, case: Case) -> tuple[Tensor, float, dict[str, Ten
     loss = classification_loss(logits, y)
     loss.backward()
     grads = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-    return logits.detach(), float(loss), grads
+    return logits.detach(), loss.item(), grads
 
 
 def assert_norms(grads: dict[str, Tensor], expected: dict[str, float]) -> None:

@@ -1,0 +1,175 @@
+"""What every way of tuning shares: its settings, its interface, its head and its facts on disk."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from radlearn.errors import InputError
+from radlearn.files import read_json, replacing, write_json
+from radlearn.models.backbone import fingerprint
+
+HEAD = ("fc_norm", "head")
+"""What belongs to the task and not to the backbone, by timm's names: always trained and saved."""
+FACTS = "radlearn.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class TunerConfig:
+    """How a backbone is tuned.
+
+    Attributes:
+        name: "full", "linear" (head and `fc_norm`) or "lora" (these, and query and value).
+        rank: of LoRA, of query and of value each.
+        alpha: LoRA's update is scaled by alpha / rank.
+        dropout: on what goes into LoRA's A, in [0, 1).
+    """
+
+    name: Literal["full", "linear", "lora"] = "lora"
+    rank: int = 4
+    alpha: float = 32.0
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.name not in ("full", "linear", "lora"):
+            raise InputError(f"no tuner is called {self.name!r}; choose full, linear or lora")
+        if self.rank < 1 or not 0 < self.alpha < math.inf or not 0 <= self.dropout < 1:
+            raise InputError(
+                f"LoRA of rank {self.rank}, alpha {self.alpha}, dropout {self.dropout} does not "
+                "exist; give a rank and an alpha above 0 and a dropout in [0, 1)"
+            )
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A way of tuning a timm model. Every member takes and gives back the model.
+
+    Attributes:
+        attach: freezes and wraps in place; the logits stay what they were.
+        save: writes what was trained to a folder, with facts such as {"labels": [...]}.
+        load: attaches what `save` wrote to a plain model, in place.
+        merge: a plain timm model of the same logits; the model itself where nothing is wrapped.
+    """
+
+    attach: Callable[[nn.Module, TunerConfig], nn.Module]
+    save: Callable[[nn.Module, Path, Mapping[str, Any]], None]
+    load: Callable[[nn.Module, Path], nn.Module]
+    merge: Callable[[nn.Module], nn.Module]
+
+
+def is_head(name: str) -> bool:
+    """Whether a parameter or module of this name belongs to the head."""
+    return name.split(".", 1)[0] in HEAD
+
+
+def head_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Tensors of the head by their names in the model."""
+    return {name: value for name, value in model.state_dict().items() if is_head(name)}
+
+
+def freeze_backbone(model: nn.Module) -> None:
+    """Leave only the head to train.
+
+    Raises:
+        InputError: the model has no head.
+    """
+    if not head_tensors(model):
+        raise InputError(f"{type(model).__name__} has no head to train; build it with labels")
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(is_head(name))
+
+
+def backbone_fingerprint(model: nn.Module) -> str:
+    """Fingerprint of a plain model's weights without its head."""
+    return fingerprint({k: v for k, v in model.state_dict().items() if not is_head(k)})
+
+
+def remember_backbone(model: nn.Module) -> None:
+    """Note the fingerprint on the model before training, or a cast, can touch the weights."""
+    model.backbone_fingerprint = backbone_fingerprint(model)  # type: ignore[assignment]
+
+
+def write_facts(
+    model: nn.Module, folder: Path, tuner: TunerConfig, info: Mapping[str, Any]
+) -> None:
+    """Write what the tensors belong to: `info`, the tuner and the backbone's fingerprint."""
+    ours = {"format": FORMAT, "tuner": asdict(tuner), "backbone": model.backbone_fingerprint}
+    write_json(folder / FACTS, {**info, **ours})
+
+
+def read_facts(folder: Path, tuner: str) -> dict[str, Any]:
+    """Read what `write_facts` wrote.
+
+    Raises:
+        InputError: no adapter is there, or one of another tuner or format.
+    """
+    facts = read_json(folder / FACTS, "an adapter")
+    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
+        raise InputError(f"{folder / FACTS} is not of format {FORMAT}; save the adapter again")
+    named = facts.get("tuner")
+    found = named.get("name") if isinstance(named, dict) else None
+    if found != tuner:
+        raise InputError(f"{folder} holds the tuner {found!r}, not {tuner!r}; load it as that")
+    return facts
+
+
+def check_backbone(model: nn.Module, facts: Mapping[str, Any], folder: Path) -> None:
+    """Make sure that the plain `model` is the one that the adapter was trained on.
+
+    Raises:
+        InputError: it is another one.
+    """
+    expected, found = facts.get("backbone"), backbone_fingerprint(model)
+    if expected != found:
+        raise InputError(
+            f"the adapter in {folder} belongs to the backbone {str(expected)[:16]}, "
+            f"and this one is {found[:16]}; load it onto the weights it was trained from"
+        )
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write a safetensors file; views and shared storage become copies."""
+    plain = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
+    with replacing(path) as temporary:
+        save_file(plain, temporary, metadata={"format": "pt"})
+
+
+def read_tensors(path: Path, expected: Mapping[str, torch.Size]) -> dict[str, Tensor]:
+    """Read exactly the expected tensors; names and shapes are checked before any is read.
+
+    Raises:
+        InputError: no such file, not safetensors, other names, shapes or types, or not finite.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            found = {name: torch.Size(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            odd = sorted(
+                name
+                for name in found.keys() | expected.keys()
+                if found.get(name) != expected.get(name)
+            )
+            if odd:
+                there, wanted = found.get(odd[0]), expected.get(odd[0])
+                raise InputError(
+                    f"{path} does not fit this model: {len(odd)} tensors differ, such as {odd[0]} "
+                    f"({_shape(there)} in the file, {_shape(wanted)} in the model); "
+                    "load it onto the same architecture and number of labels"
+                )
+            tensors = {name: file.get_tensor(name) for name in expected}
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"cannot read {path}: {error}; save the adapter again") from error
+    for name, value in tensors.items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise InputError(f"{name} of {path} holds values that are not finite; train again")
+    return tensors
+
+
+def _shape(size: torch.Size | None) -> str:
+    return "absent" if size is None else "x".join(map(str, size)) or "scalar"
