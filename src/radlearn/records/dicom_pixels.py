@@ -1,0 +1,118 @@
+"""A DICOM file's stored values, decoded only after its header's claims were checked."""
+
+import struct
+
+import numpy as np
+from jaxtyping import Num
+from pydicom.dataset import Dataset
+from pydicom.encaps import get_frame
+from pydicom.pixels import get_decoder
+from pydicom.pixels.utils import get_expected_length
+from pydicom.uid import UID, RLELossless
+
+from radlearn.records.dicom_header import PIXELS, code, whole
+from radlearn.records.guard import Limits, Refusal, step
+
+FRAME_STARTS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
+"""JPEG's markers of a frame header, and that of JPEG-LS."""
+
+
+def stored_values(dataset: Dataset, limits: Limits) -> tuple[Num[np.ndarray, "..."], str]:
+    """Decode the one frame of an open data set.
+
+    Returns:
+        (H, W) or (H, W, 3), and the photometric interpretation of what was decoded.
+
+    Raises:
+        Refusal: several frames, sizes that do not fit the data or `limits`, or damage.
+    """
+    frames = whole(dataset, "NumberOfFrames", 1)
+    if frames != 1:
+        raise Refusal(f"{frames} frames; only single pictures are taken in")
+    rows, columns, samples, bits = (
+        whole(dataset, keyword, default)
+        for keyword, default in (
+            ("Rows", 0),
+            ("Columns", 0),
+            ("SamplesPerPixel", 1),
+            ("BitsAllocated", 0),
+        )
+    )
+    if "PixelData" in dataset and (samples not in (1, 3) or bits not in (1, 8, 16, 32)):
+        raise Refusal(f"its header claims {samples} samples of {bits} bits a pixel")
+    limits.check(rows, columns, samples * max(bits, 8) / 8)
+    syntax = dataset.file_meta.TransferSyntaxUID
+    name = _name(syntax)
+    with step(f"its pixel data are damaged ({name})"):
+        if syntax.is_encapsulated:
+            _check_encapsulated(dataset, rows, columns, samples, bits)
+        else:
+            _check_length(dataset, rows, columns)
+    try:
+        decoder = get_decoder(syntax)
+    except NotImplementedError:
+        raise Refusal(f"its transfer syntax is not supported ({name})") from None
+    with step(f"its pixels cannot be decoded ({name})"):
+        values, meta = decoder.as_array(dataset, index=0)
+    if values.shape[:2] != (rows, columns) or values.ndim != (3 if samples == 3 else 2):
+        raise Refusal("its pixels do not have the size that its header claims")
+    native = values.astype(values.dtype.newbyteorder("="), copy=False)
+    return native, str(
+        meta.get("photometric_interpretation", code(dataset, "PhotometricInterpretation"))
+    )
+
+
+def _name(syntax: UID) -> str:
+    """The syntax's name in the standard; an unknown one is not repeated, whatever it says."""
+    return syntax.name if syntax.is_transfer_syntax else "an unknown transfer syntax"
+
+
+def _check_length(dataset: Dataset, rows: int, columns: int) -> None:
+    keyword = next(keyword for keyword in PIXELS if keyword in dataset)
+    actual, expected = len(dataset[keyword].value or b""), get_expected_length(dataset)
+    if actual < expected:
+        raise Refusal(f"cut short: {actual} bytes of pixel data where {expected} are claimed")
+    # Some writers pad; but a whole row or column too many means that rows or columns are wrong.
+    if actual - expected >= max(2, expected // max(rows, columns)):
+        raise Refusal(f"{actual} bytes of pixel data where its header claims {expected}")
+
+
+def _check_encapsulated(dataset: Dataset, rows: int, columns: int, samples: int, bits: int) -> None:
+    """A compressed frame has a header of its own, which decides what a decoder allocates."""
+    frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
+    if dataset.file_meta.TransferSyntaxUID == RLELossless:
+        if len(frame) > 2 * rows * columns * samples * bits // 8 + 2**16:
+            raise Refusal("more run-length data than its header's size can need")
+        return
+    size = codestream_size(frame)
+    if size is None:
+        raise Refusal("its compressed pixel data have no readable header")
+    if size != (rows, columns, samples):
+        raise Refusal(
+            f"its compressed picture is {size[0]} x {size[1]} x {size[2]}, "
+            f"its header claims {rows} x {columns} x {samples}"
+        )
+
+
+def codestream_size(frame: bytes) -> tuple[int, int, int] | None:
+    """Rows, columns and components that a JPEG, JPEG-LS or JPEG 2000 stream announces, or None."""
+    start = frame.find(b"\xff\x4f\xff\x51")
+    if start >= 0 and not frame.startswith(b"\xff\xd8"):
+        sizes = frame[start + 8 : start + 42]
+        if len(sizes) < 34:
+            return None
+        right, bottom, left, top = struct.unpack(">4I", sizes[:16])
+        return bottom - top, right - left, int.from_bytes(sizes[32:34], "big")
+    offset = frame.find(b"\xff\xd8") + 2
+    while offset >= 2 and offset + 10 <= len(frame):
+        if frame[offset] != 0xFF:
+            return None
+        marker = frame[offset + 1]
+        if marker in FRAME_STARTS:
+            rows, columns, components = struct.unpack_from(">HHB", frame, offset + 5)
+            return rows, columns, components
+        if marker == 0xFF:  # a fill byte
+            offset += 1
+            continue
+        offset += 2 + int.from_bytes(frame[offset + 2 : offset + 4], "big")
+    return None
