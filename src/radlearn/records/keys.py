@@ -1,0 +1,50 @@
+"""The key of a store: what stands between the patients' ids and whoever reads the store."""
+
+import hashlib
+import hmac
+import os
+import secrets
+from pathlib import Path
+
+from radlearn.errors import InputError
+
+KEY_FILE = "patient.key"
+LEAST_BYTES = 16
+
+
+def store_key(store: Path, given: Path | None) -> bytes:
+    """The key of a store: the one it has, the one given, or a new random one; kept with mode 0600.
+
+    Raises:
+        InputError: the given key cannot be read or is too short.
+    """
+    path = store / KEY_FILE
+    if path.exists():
+        return _read(path)
+    key = _read(given) if given is not None else secrets.token_hex(32).encode()
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(key + b"\n")
+        file.flush()
+        os.fsync(descriptor)
+    return key
+
+
+def hashed(key: bytes, patient: str) -> str:
+    """A patient id as stores hold it: 16 hex digits of an HMAC-SHA-256."""
+    return hmac.new(key, patient.encode(), hashlib.sha256).hexdigest()[:16]
+
+
+def _read(path: Path) -> bytes:
+    try:
+        key = path.read_bytes().strip()
+    except OSError as error:
+        raise InputError(
+            f"cannot read the key {path}: {error.strerror}; give a store's {KEY_FILE}"
+        ) from None
+    if len(key) < LEAST_BYTES:
+        raise InputError(
+            f"the key {path} has {len(key)} bytes, fewer than {LEAST_BYTES}; "
+            f"give a store's {KEY_FILE}"
+        )
+    return key
