@@ -1,6 +1,8 @@
 """Where a page's numbers come from, read off a run's config."""
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from radlearn.report.page import Section, Table
@@ -12,6 +14,7 @@ KNOWN = {
     "licences": "Licences of the data",
     "fingerprints": "Fingerprints",
 }
+COMMANDS = {"pretraining": "pretrain", "finetuning": "finetune"}
 
 
 def facts(config: Mapping[str, Any]) -> dict[str, str]:
@@ -35,9 +38,33 @@ def facts(config: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
+def command(config: Mapping[str, Any], run: Path) -> str:
+    """The command line that makes the run again, every setting spelled out.
+
+    Settings are the config's keys but for those that tell about the run (`facts`, the mission)
+    and those that hold more than a value or a list.
+    """
+    if config.get("mission") not in COMMANDS:
+        return ""
+    told = {"mission", *KNOWN} - {"seed", "stores"}
+    words = ["radlearn", COMMANDS[config["mission"]], *map(str, config.get("stores") or [])]
+    words += ["--run", str(run)]
+    for key, value in config.items():
+        if key in {*told, "stores"} or isinstance(value, Mapping) or value in (None, "", [], ()):
+            continue
+        flag = f"--{key.replace('_', '-')}"
+        if isinstance(value, bool):
+            words.append(flag if value else f"--no-{flag[2:]}")
+        elif isinstance(value, list | tuple):
+            words += [flag, *map(str, value)]
+        else:
+            words += [flag, str(value)]
+    return shlex.join(words)
+
+
 def settings(config: Mapping[str, Any]) -> Section:
     """Everything in the config that `facts` does not show, closed until someone opens it."""
-    rest = {key: value for key, value in config.items() if key not in {*KNOWN, "command"}}
+    rest = {key: value for key, value in config.items() if key not in KNOWN}
     rows = [(name, _text(value)) for name, value in _flat(rest)]
     if not rows:
         return Section("Settings")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from radlearn.report.facts import facts, settings
+from radlearn.report.facts import command, facts, settings
 from radlearn.report.figures import (
     Score,
     curves,
@@ -30,10 +30,10 @@ from radlearn.report.page import (
 from radlearn.report.pictures import encode
 
 Evaluation = Mapping[str, Any]
-METHODS = {
-    "lora": "LoRA: low-rank updates of query and value, and a head.",
-    "full": "Full fine-tuning: every weight is trained.",
-    "linear": "Linear: a head on a frozen backbone.",
+TUNERS = {
+    "lora": ("Fine-tuning by LoRA", "low-rank updates of query and value, and a head"),
+    "full": ("Full fine-tuning", "every weight trained"),
+    "linear": ("Linear probe", "a head on a frozen backbone"),
 }
 
 
@@ -86,15 +86,18 @@ def finetuning_page(
             f"{evaluation['config']['split']}, {evaluation['records']:,} records of "
             f"{evaluation['patients']:,} patients; fingerprint {evaluation['fingerprint'] or '–'}"
         )
-    subtitle = METHODS.get(str(config.get("method")), "A backbone fitted to few labels.")
+    title, what = TUNERS.get(str(config.get("tuner")), ("Fine-tuning", "a head for few labels"))
+    subtitle = f"Run {run.name}: {what}"
+    if config.get("fraction"):
+        subtitle += f", {100 * config['fraction']:g} % of the training records"
     write_page(
         path,
-        str(config.get("name") or "Fine-tuning"),
-        subtitle if evaluation else f"{subtitle} Not evaluated yet.",
+        title,
+        f"{subtitle}." if evaluation else f"{subtitle}. Not evaluated yet.",
         found,
         sections,
         _numbers(metrics, evaluation),
-        str(config.get("command", "")),
+        command(config, run),
     )
     return path
 

@@ -2,27 +2,11 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from radlearn.report.figures import Score, by_fraction, forest
 from radlearn.report.page import Figure, Links, Number, Section, Table, interval, write_page
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Second less first on the same records, with its 95 % interval."""
-
-    first: str
-    second: str
-    what: str
-    value: float | None
-    low: float | None
-    high: float | None
-    p_bootstrap: float | None = None
-    p_delong: float | None = None
 
 
 def grid_sections(
@@ -63,99 +47,46 @@ def _grid(
     return [*items, forest(title, scores, limits=limits)]
 
 
-def differences(pair: Mapping[str, Any], first: str, second: str) -> list[Difference]:
-    """One pair of a comparison as rows: the mean, where there are several labels, and each label.
+def links_section(page: Path, links: Mapping[str, Path]) -> Section:
+    """Links, relative to `page`, to those of the pages that are there.
 
     Args:
-        pair: "labels" (name to difference and p-values) and "mean", as the comparison of two runs
-            gives them.
-        first: the name of the run that is subtracted.
-        second: the name of the other.
+        page: where the links will stand.
+        links: name and file of each page.
     """
-    parts = dict(pair["labels"])
-    if len(parts) > 1:
-        parts = {"Mean": pair["mean"]} | parts
-    return [
-        Difference(
-            first,
-            second,
-            what,
-            one["difference"]["value"],
-            one["difference"]["low"],
-            one["difference"]["high"],
-            one.get("p_bootstrap"),
-            one.get("p_delong"),
-        )
-        for what, one in parts.items()
+    found = [
+        (name, quote(Path(os.path.relpath(file, page.parent)).as_posix()), "")
+        for name, file in links.items()
+        if file.exists()
     ]
-
-
-def differences_section(
-    found: Sequence[Difference], text: str = "", title: str = "Differences"
-) -> Section:
-    """Paired differences with intervals and p-values; a difference of 0 is marked in the plot."""
-    if not found:
-        return Section(title, text)
-    rows = [
-        [
-            f"{one.second} − {one.first}",
-            one.what,
-            interval(one.value, one.low, one.high),
-            p_value(one.p_bootstrap),
-            p_value(one.p_delong),
-        ]
-        for one in found
-    ]
-    columns = ["pair", "of", "difference (95 % interval)", "p, bootstrap", "p, DeLong"]
-    scores = [
-        Score(f"{one.second} − {one.first}", one.what, one.value, one.low, one.high)
-        for one in found
-        if one.value is not None and one.low is not None and one.high is not None
-    ]
-    items = [Table("Pairs on the same records", columns, rows)]
-    plots = [forest("Differences, 95 % intervals", scores, reference=0.0)] if scores else []
-    return Section(title, text, [*items, *plots])
-
-
-def links_section(page: Path, runs: Mapping[str, Path]) -> Section:
-    """Links, relative to `page`, to the pages of the runs that have one."""
-    links = [
-        (name, quote(Path(os.path.relpath(run / "report.html", page.parent)).as_posix()), "")
-        for name, run in runs.items()
-        if (run / "report.html").exists()
-    ]
-    return Section("Runs", "", [Links("The page of each run", links)] if links else [])
+    return Section("Runs", "", [Links("The page of each run", found)] if found else [])
 
 
 def overview_page(
     path: Path,
     title: str,
-    subtitle: str,
-    sections: Sequence[Section],
     facts: Mapping[str, str],
-    runs: Mapping[str, Path],
+    sections: Sequence[Section],
+    links: Mapping[str, Path],
+    subtitle: str = "",
     numbers: Sequence[Number] = (),
     command: str = "",
 ) -> Path:
-    """Write the page over several runs.
+    """Write the page over several runs and return its path.
 
     Args:
         path: the HTML file.
-        sections: from `grid_sections`, `differences_section` or made by hand.
-        facts: see `page.write_page`.
-        runs: name and folder of each run, linked where its page exists.
+        title: what the runs were made for.
+        facts: where the numbers come from.
+        sections: from `grid_sections`, `comparison.side_by_side`, or made by hand.
+        links: name and file of each run's page; those that are not there are left out.
+        subtitle: one line below the title.
+        numbers: shown large at the top.
+        command: makes it all again.
 
     Raises:
         InputError: the page cannot be written.
     """
-    write_page(
-        path, title, subtitle, facts, [*sections, links_section(path, runs)], numbers, command
-    )
+    every = [*sections, links_section(path, links)]
+    write_page(path, title, subtitle, facts, every, numbers, command)
     return path
-
-
-def p_value(p: float | None) -> str:
-    """`< 0.001`, or three digits; an en dash where it was not measured."""
-    if p is None or p != p:
-        return "–"
-    return "<0.001" if p < 0.001 else f"{p:.3f}"

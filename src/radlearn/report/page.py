@@ -129,14 +129,16 @@ class Number:
     detail: str = ""
 
 
-def interval(score: float | None, low: float | None, high: float | None, digits: int = 3) -> str:
+def interval(
+    score: float | None, low: float | None, high: float | None, *, signed: bool = False
+) -> str:
     """`0.812 (0.790 to 0.833)`; the score alone without bounds; an en dash when there is none."""
+    form = "{:+.3f}" if signed else "{:.3f}"
     if score is None or score != score:
         return "–"
-    text = f"{score:.{digits}f}"
     if low is None or high is None or low != low or high != high:
-        return text
-    return f"{text} ({low:.{digits}f} to {high:.{digits}f})"
+        return form.format(score)
+    return f"{form} ({form} to {form})".format(score, low, high)
 
 
 def write_page(

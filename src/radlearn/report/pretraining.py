@@ -8,29 +8,36 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from radlearn.report.facts import facts, settings
+from radlearn.report.facts import command, facts, settings
 from radlearn.report.figures import curves
 from radlearn.report.page import Number, Passages, Section, Word, write_page
 from radlearn.report.pictures import reconstructions
 
+OBJECTIVES = {
+    "mrm": "Masked record modeling",
+    "image": "Masked image modeling",
+    "report": "Masked report modeling",
+}
 SPECIAL = {"[PAD]", "[CLS]", "[SEP]"}
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Held-out records as the finished model sees them.
+    """Records as the finished model sees them.
 
     Attributes:
         masked: what the encoder was given, hidden patches in one grey, in the size of `true`.
         rebuilt: hidden patches as drawn by the model, visible ones as they are.
         true: the images.
         reports: their words, from `report_words`.
+        held_out: whether the model was not trained on them, which the page then says.
     """
 
     masked: UInt8[np.ndarray, "n h w"] | None = None
     rebuilt: UInt8[np.ndarray, "n h w"] | None = None
     true: UInt8[np.ndarray, "n h w"] | None = None
     reports: Sequence[Sequence[Word]] = ()
+    held_out: bool = False
 
 
 def report_words(
@@ -87,18 +94,17 @@ def pretraining_page(
     sections = [
         Section("Curves", "", [panel for panel in panels if panel]),
         _images(examples),
-        _reports(examples.reports),
+        _reports(examples),
         settings(config),
     ]
-    title = str(config.get("name") or "Pretraining")
     write_page(
         path,
-        title,
-        "What the backbone learned by filling in what was hidden from it.",
+        OBJECTIVES.get(str(config.get("objective")), "Pretraining"),
+        f"Run {run.name}: what the backbone learned by filling in what was hidden from it.",
         facts(config),
         sections,
         _numbers(metrics, terms, examples.reports),
-        str(config.get("command", "")),
+        command(config, run),
     )
     return path
 
@@ -113,20 +119,24 @@ def _images(examples: Examples) -> Section:
     if masked is None or rebuilt is None or true is None or not len(true):
         return Section("Images")
     text = (
-        "Held-out images. The model sees the masked one and draws the rest; a patch is drawn in "
-        "the true patch's mean and contrast, which the loss leaves free."
+        f"{_whose('Images', examples)} The model sees the masked one and draws the rest; "
+        "a patch is drawn in the true patch's mean and contrast, which the loss leaves free."
     )
-    return Section("Images", text, [reconstructions(masked, rebuilt, true)])
+    return Section("Images", text.strip(), [reconstructions(masked, rebuilt, true)])
 
 
-def _reports(reports: Sequence[Sequence[Word]]) -> Section:
-    if not reports:
+def _whose(what: str, examples: Examples) -> str:
+    return f"{what} of patients that the model was not trained on." if examples.held_out else ""
+
+
+def _reports(examples: Examples) -> Section:
+    if not examples.reports:
         return Section("Reports")
     text = (
-        "Held-out reports. Marked words were hidden: green where the model's likeliest word is "
-        "right, else its word struck out before the true one."
+        f"{_whose('Reports', examples)} Marked words were hidden: green where the model's "
+        "likeliest word is right, else its word struck out before the true one."
     )
-    return Section("Reports", text, [Passages("Words filled in", reports)])
+    return Section("Reports", text.strip(), [Passages("Words filled in", examples.reports)])
 
 
 def _numbers(
