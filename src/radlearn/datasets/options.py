@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from radlearn.errors import InputError
+
 
 @dataclass(frozen=True)
 class LayoutOptions:
@@ -44,6 +46,13 @@ class LayoutOptions:
     mask_folder: Path | None = None
     """Folder with masks named as their images are."""
     patient_from: Literal["auto", "folder", "file"] = "auto"
-    """One patient's images, where neither column nor DICOM header says: a folder's, or a file's."""
+    """Whose images are one patient's without a column: a folder's, a file's, or as files tell."""
     licence: str = ""
     """Licence of the source, kept in the store and in every model trained on it (folder)."""
+
+    def __post_init__(self) -> None:
+        for folder in (self.images, self.reports, self.mask_folder):
+            if folder is not None and not folder.is_dir():
+                raise InputError(f"{folder} is not a folder; name the one that holds the files")
+        if self.table is not None and not self.table.is_file():
+            raise InputError(f"there is no table {self.table}")

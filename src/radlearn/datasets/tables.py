@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from radlearn.errors import InputError
+from radlearn.records.dicom_header import FRONTAL, LATERAL, NEITHER
 from radlearn.records.record import UNCERTAIN, Split, View
 
 LINE_LIMIT = 8 << 20  # bytes; a longer line is no table's and would fill memory
 SHOWN_COLUMNS = 20
 
-FRONTAL = {"frontal", "pa", "ap", "ap supine", "ap erect", "ap semi erect", "antero-posterior"}
-LATERAL = {"lateral", "lat", "l", "ll", "rl", "left lateral", "right lateral", "xtable lateral"}
 SPLITS = {
     "train": Split.TRAIN,
     "training": Split.TRAIN,
@@ -162,10 +161,12 @@ def sex_of(text: str) -> str | None:
 
 def view_of(text: str) -> View:
     """Frontal or lateral from the words that tables and DICOM use for a projection."""
-    word = " ".join(text.lower().replace("_", " ").split())
-    if word in FRONTAL:
-        return View.FRONTAL
-    return View.LATERAL if word in LATERAL else View.UNKNOWN
+    words = text.lower().replace("_", " ").strip()
+    if NEITHER.search(words):
+        return View.UNKNOWN
+    if LATERAL.search(words) or words == "l":
+        return View.LATERAL
+    return View.FRONTAL if FRONTAL.search(words) else View.UNKNOWN
 
 
 def split_of(text: str) -> Split | None:
