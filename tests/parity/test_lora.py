@@ -37,7 +37,7 @@ def plain_vit(config: dict[str, Any]) -> nn.Module:
 
 def tuned(case: Case) -> nn.Module:
     """Our LoRA model under the authors' names; dropout is off, as in the cases."""
-    lora = TunerConfig("lora", case.config["rank"], case.config["lora_alpha"], dropout=0.0)
+    lora = TunerConfig("lora", case.config["rank"], float(case.config["lora_alpha"]), 0.0)
     model = ADAPTERS["lora"].attach(plain_vit(case.config), lora)
     model.load_state_dict(case.weights(), strict=True)
     return model

@@ -104,7 +104,6 @@ def test_optimizer_needs_something_to_train() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"name": "lion"},
         {"lr": 0.0},
         {"lr": math.nan},
         {"weight_decay": -1.0},

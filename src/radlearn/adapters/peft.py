@@ -216,7 +216,7 @@ def _checked_config(path: Path, head: Mapping[str, Tensor]) -> TunerConfig:
             f"{path} gives r {rank!r}, lora_alpha {alpha!r}, lora_dropout {dropout!r}; a LoRA on "
             "query and value has an even r and numbers; save the adapter again"
         )
-    config = TunerConfig("lora", rank // 2, alpha / 2, dropout)
+    config = TunerConfig("lora", rank // 2, alpha / 2, float(dropout))
     expected = _peft_config(config, head) | {
         "use_dora": False,
         "use_rslora": False,

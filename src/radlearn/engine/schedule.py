@@ -3,15 +3,15 @@
 import math
 from collections.abc import Callable
 
+Real = float | int  # steps are whole, epochs are not
 
-def constant(step: float, *, warmup: float, total: float, lr: float, floor: float = 0.0) -> float:
+
+def constant(step: Real, *, warmup: Real, total: Real, lr: float, floor: float = 0.0) -> float:
     """Linear warm-up from 0, then `lr` for good; `total` and `floor` change nothing."""
     return lr * step / warmup if step < warmup else lr
 
 
-def warmup_cosine(
-    step: float, *, warmup: float, total: float, lr: float, floor: float = 0.0
-) -> float:
+def warmup_cosine(step: Real, *, warmup: Real, total: Real, lr: float, floor: float = 0.0) -> float:
     """Linear warm-up from 0 to `lr`, then half a cosine down to `floor` (SGDR, eq. 5, one cycle).
 
     Args:
@@ -27,10 +27,10 @@ def warmup_cosine(
 
 
 def warmup_poly(
-    step: float,
+    step: Real,
     *,
-    warmup: float,
-    total: float,
+    warmup: Real,
+    total: Real,
     lr: float,
     floor: float = 0.0,
     power: float = 1.0,
@@ -41,7 +41,7 @@ def warmup_poly(
     return floor + (lr - floor) * (1 - _done(step, warmup, total)) ** power
 
 
-def _done(step: float, warmup: float, total: float) -> float:
+def _done(step: Real, warmup: Real, total: Real) -> float:
     """Share of the way from the end of the warm-up to `total`, 1 beyond it."""
     return min((step - warmup) / (total - warmup), 1.0) if step < total else 1.0
 
