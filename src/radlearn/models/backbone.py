@@ -3,7 +3,6 @@
 timm's parameter names are the published checkpoints' names, so nothing is ever renamed here.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
@@ -12,18 +11,31 @@ from typing import Any
 
 import timm
 import torch
-from jaxtyping import Float
 from safetensors.torch import save_file
-from timm.layers import resample_abs_pos_embed, trunc_normal_
+from timm.layers import trunc_normal_
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from radlearn.errors import InputError
-from radlearn.files import replacing, write_json
+from radlearn.files import read_json, replacing, write_json
+from radlearn.models.start import sine_cosine_positions, start_as_mae
+from radlearn.models.weights import backbone_state as backbone_state
+from radlearn.models.weights import checked, read_safetensors
+from radlearn.models.weights import fingerprint as fingerprint
+from radlearn.models.weights import load_backbone as load_backbone
 from radlearn.records.transforms import Preprocessing
 
-HEADS = ("head.", "fc_norm.", "norm.", "head_drop.", "attn_pool.")
-"""Prefixes of what comes after the last block: replaced, not transferred, when a task changes."""
+OF_HEAD = ("num_classes", "global_pool", "fc_norm", "drop_path_rate", "drop_rate")
+"""Arguments that a task chooses, not a backbone."""
+
+NOT_OURS = (
+    "pretrained",
+    "pretrained_cfg",
+    "pretrained_cfg_overlay",
+    "checkpoint_path",
+    "cache_dir",
+)
+"""Arguments of `timm.create_model` that read other files or the network."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +64,11 @@ class BackboneConfig:
                 "see timm.list_models() for all names"
             )
         arguments = {**self.model_args, **more}
+        if refused := [name for name in NOT_OURS if name in arguments]:
+            raise InputError(
+                f"a model is made from its architecture's arguments, not from {refused[0]}; "
+                "remove it from model_args and give the weights as a file"
+            )
         try:
             return timm.create_model(self.architecture, pretrained=False, **arguments)
         except (TypeError, ValueError, AssertionError, RuntimeError, KeyError) as error:
@@ -59,47 +76,6 @@ class BackboneConfig:
                 f"{self.architecture} cannot be made with {arguments}: {error}; "
                 "change the image size, patch size or width"
             ) from error
-
-
-def sine_cosine_positions(
-    width: int, rows: int, columns: int, prefix: int
-) -> Float[Tensor, "1 positions width"]:
-    """Fixed 2-D positions, patches row by row after `prefix` zero rows (class token first).
-
-    As in MAE (He et al. 2022): the first half of the width encodes the column, the second the row,
-    each as sines, then cosines, of frequencies 1 / 10000^(i / (width / 4)).
-
-    Raises:
-        InputError: the width is not a multiple of 4.
-    """
-    if width % 4:
-        raise InputError(
-            f"sine-cosine positions need a width that is a multiple of 4, not {width}; "
-            "choose another embed_dim"
-        )
-    quarter = width // 4
-    frequencies = 10000.0 ** -(torch.arange(quarter, dtype=torch.float64) / quarter)
-    row, column = torch.meshgrid(
-        torch.arange(rows, dtype=torch.float64),
-        torch.arange(columns, dtype=torch.float64),
-        indexing="ij",
-    )
-    angles = [place.flatten()[:, None] * frequencies for place in (column, row)]
-    table = torch.cat([wave for angle in angles for wave in (angle.sin(), angle.cos())], dim=1)
-    return torch.cat([torch.zeros(prefix, width), table.float()])[None]
-
-
-def start_as_mae(module: nn.Module) -> None:
-    """Xavier-uniform linear layers with zero biases, unit layer norms, as MAE starts."""
-    for part in module.modules():
-        if isinstance(part, nn.Linear):
-            nn.init.xavier_uniform_(part.weight)
-            if part.bias is not None:
-                nn.init.zeros_(part.bias)
-        elif isinstance(part, nn.LayerNorm) and part.elementwise_affine:
-            nn.init.ones_(part.weight)
-            if part.bias is not None:
-                nn.init.zeros_(part.bias)
 
 
 def _start_vit(model: VisionTransformer) -> None:
@@ -171,90 +147,6 @@ def build_classifier(config: BackboneConfig, labels: int, drop_path: float = 0.0
     return model
 
 
-def fitted(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """`state` for another image size or number of channels, as `model` has them.
-
-    Positions are interpolated bicubic; three input channels become one by their sum, which is exact
-    for a grey image that was repeated on three, and one becomes three by thirds.
-
-    Raises:
-        InputError: a tensor's shape differs in another way; names the first.
-    """
-    own = model.state_dict()
-    result: dict[str, Tensor] = {}
-    for name, tensor in state.items():
-        wanted = own[name].shape if name in own else tensor.shape
-        if name == "pos_embed" and tensor.ndim == 3 and isinstance(model, VisionTransformer):
-            if tensor.shape != wanted and tensor.shape[2] == wanted[2]:
-                prefix = 0 if model.no_embed_class else model.num_prefix_tokens
-                tensor = _resampled(tensor, model.patch_embed.grid_size, prefix)
-        elif tensor.ndim == 4 and tensor.shape[1] == 3 and wanted[1:2] == (1,):
-            tensor = tensor.sum(1, keepdim=True)
-        elif tensor.ndim == 4 and tensor.shape[1] == 1 and wanted[1:2] == (3,):
-            tensor = tensor.expand(-1, 3, -1, -1) / 3
-        if tensor.shape != wanted:
-            raise InputError(
-                f"the weights have {name} of shape {tuple(tensor.shape)} where this model has "
-                f"{tuple(wanted)}; choose the architecture, patch size and width of the weights"
-            )
-        result[name] = tensor
-    return result
-
-
-def _resampled(positions: Tensor, grid: tuple[int, int], prefix: int) -> Tensor:
-    side = round((positions.shape[1] - prefix) ** 0.5)
-    if side < 1 or side * side != positions.shape[1] - prefix:
-        raise InputError(
-            f"the weights have {positions.shape[1]} positions, which is not a square of patches "
-            f"and {prefix} more; choose the image size of the weights"
-        )
-    return resample_abs_pos_embed(
-        positions, new_size=list(grid), old_size=[side, side], num_prefix_tokens=prefix
-    )
-
-
-def load_backbone(model: nn.Module, state: Mapping[str, Tensor]) -> tuple[str, ...]:
-    """Give `model` the blocks and embeddings in `state`; its head and last norms stay as they are.
-
-    Args:
-        model: of `build_encoder` (then the last norm is loaded too) or `build_classifier`.
-        state: timm's names; what belongs to another task's head is ignored.
-
-    Returns:
-        Names in `state` that the model has no place for, heads included.
-
-    Raises:
-        InputError: a weight of the backbone is missing, or has another shape.
-    """
-    own = model.state_dict()
-    keep_norm = "norm.weight" in own
-    heads = tuple(p for p in HEADS if not (p == "norm." and keep_norm))
-    taken = {k: v for k, v in state.items() if k in own and not k.startswith(heads)}
-    missing = [k for k in own if k not in taken and not k.startswith(heads)]
-    if missing:
-        raise InputError(
-            f"the weights lack {len(missing)} of the backbone's tensors, first {missing[0]}; "
-            "choose the architecture that the weights were made for"
-        )
-    model.load_state_dict(fitted(taken, model), strict=False)
-    return tuple(k for k in state if k not in taken)
-
-
-def backbone_state(model: nn.Module) -> dict[str, Tensor]:
-    """The weights that every task shares: without head and last norms."""
-    return {k: v for k, v in model.state_dict().items() if not k.startswith(HEADS)}
-
-
-def fingerprint(state: Mapping[str, Tensor]) -> str:
-    """SHA-256, hexadecimal, over sorted names, types, shapes and bytes."""
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        tensor = state[name].detach().cpu().contiguous()
-        digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
 def save_model(
     folder: Path,
     model: nn.Module,
@@ -270,11 +162,27 @@ def save_model(
     Args:
         extra: kept under "radlearn" beside the preprocessing: labels, licences, ...
     """
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    with replacing(folder / "model.safetensors") as path:
+        save_file(state, path, metadata={"format": "pt"})
+    write_config(folder, model, config, preprocessing, extra)
+
+
+def write_config(
+    folder: Path,
+    model: nn.Module,
+    config: BackboneConfig,
+    preprocessing: Preprocessing,
+    extra: Mapping[str, Any] | None = None,
+) -> None:
+    """The config.json of `save_model` alone."""
     arguments = {**config.model_args, "num_classes": model.num_classes}
     if isinstance(model, VisionTransformer):
         arguments["global_pool"] = model.global_pool
         arguments["fc_norm"] = not isinstance(model.fc_norm, nn.Identity)
     channels, size = preprocessing.channels, preprocessing.size
+    published: Mapping[str, Any] = model.default_cfg  # type: ignore[assignment]
     shown = {
         "architecture": config.architecture,
         "num_classes": model.num_classes,
@@ -293,13 +201,88 @@ def save_model(
             "std": [preprocessing.std] * channels,
             "num_classes": model.num_classes,
             "pool_size": None,
-            "first_conv": model.default_cfg["first_conv"],
-            "classifier": model.default_cfg["classifier"],
+            "first_conv": published["first_conv"],
+            "classifier": published["classifier"],
         },
         "radlearn": {"preprocessing": asdict(preprocessing), **(extra or {})},
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-    with replacing(folder / "model.safetensors") as path:
-        save_file(state, path, metadata={"format": "pt"})
     write_json(folder / "config.json", shown)
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """A model folder as read: ours, or any that timm saved.
+
+    Attributes:
+        config: the backbone, without what its task chose.
+        arguments: everything that `timm.create_model` needs for the saved model itself.
+        preprocessing: timm's colour statistics are averaged to grey.
+        extra: what `save_model` was given besides.
+        state: the weights; empty where they were not asked for.
+    """
+
+    config: BackboneConfig
+    arguments: dict[str, Any]
+    preprocessing: Preprocessing
+    extra: dict[str, Any]
+    state: dict[str, Tensor]
+
+    def create(self) -> nn.Module:
+        """The saved model, in evaluation mode.
+
+        Raises:
+            InputError: the weights are another model's, or not finite.
+        """
+        model = BackboneConfig(self.config.architecture, self.arguments).create()
+        own = model.state_dict()
+        if self.state.keys() != own.keys():
+            raise InputError(
+                f"these are not the weights of {self.config.architecture} as config.json "
+                "describes it; copy the whole model folder again"
+            )
+        model.load_state_dict({k: checked(k, self.state[k], v) for k, v in own.items()})
+        return model.eval()
+
+
+def read_model(folder: Path, weights: bool = True) -> SavedModel:
+    """Read a model folder without making the model.
+
+    Raises:
+        InputError: config.json is missing or does not describe a model, or the weights are missing
+            or damaged.
+    """
+    read = read_json(folder / "config.json", "a model folder")
+    try:
+        arguments = {"num_classes": read["num_classes"], **(read.get("model_args") or {})}
+        of_backbone = {k: v for k, v in arguments.items() if k not in OF_HEAD}
+        extra = dict(read.get("radlearn") or {})
+        kept = extra.pop("preprocessing", None)
+        preprocessing = (
+            Preprocessing(**kept) if kept else grey_preprocessing(read["pretrained_cfg"])
+        )
+        config = BackboneConfig(str(read["architecture"]), of_backbone)
+    except (TypeError, ValueError, KeyError, AttributeError, ZeroDivisionError) as error:
+        raise InputError(
+            f"{folder / 'config.json'} does not describe a model ({error!r}); "
+            "give a model folder that radlearn or timm saved"
+        ) from error
+    state = read_safetensors(folder / "model.safetensors") if weights else {}
+    return SavedModel(config, arguments, preprocessing, extra, state)
+
+
+def load_model(folder: Path) -> tuple[nn.Module, SavedModel]:
+    """Read what `save_model` wrote and make the model, in evaluation mode.
+
+    Raises:
+        InputError: as `read_model` and `SavedModel.create`.
+    """
+    saved = read_model(folder)
+    return saved.create(), saved
+
+
+def grey_preprocessing(published: Mapping[str, Any]) -> Preprocessing:
+    """timm's own preprocessing of a model (its `pretrained_cfg`), colours averaged to grey."""
+    channels, size, _ = published["input_size"]
+    mean, std = (sum(published[k]) / len(published[k]) for k in ("mean", "std"))
+    resize = round(size / published.get("crop_pct", 1.0))
+    return Preprocessing(size, mean, std, channels, None if resize == size else resize)

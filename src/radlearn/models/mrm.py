@@ -5,22 +5,18 @@ Attention does not mind the order of its tokens: visible patches come first, hid
 that what is predicted is a slice and nothing is ever put back in order.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int64
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
-from radlearn.models.backbone import (
-    BackboneConfig,
-    build_encoder,
-    sine_cosine_positions,
-    start_as_mae,
-)
+from radlearn.models.backbone import BackboneConfig, build_encoder
 from radlearn.models.report_decoder import ReportDecoder, ReportDecoderConfig
+from radlearn.models.start import sine_cosine_positions, start_as_mae
 
 
 @dataclass(frozen=True)
@@ -104,13 +100,12 @@ class ImageDecoder(nn.Module):
         self.side = encoder.patch_embed.patch_size[0] * config.scale
         self.embed = nn.Linear(encoder.embed_dim, config.width)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, config.width))
+        rows, columns = encoder.patch_embed.grid_size
         self.positions = nn.Parameter(
-            sine_cosine_positions(
-                config.width, *encoder.patch_embed.grid_size, encoder.num_prefix_tokens
-            ),
+            sine_cosine_positions(config.width, rows, columns, encoder.num_prefix_tokens),
             requires_grad=False,
         )
-        norm = partial(nn.LayerNorm, eps=1e-6)
+        norm: Any = partial(nn.LayerNorm, eps=1e-6)
         self.blocks = nn.Sequential(
             *(
                 Block(config.width, config.heads, qkv_bias=True, norm_layer=norm)
@@ -150,7 +145,7 @@ class MRM(nn.Module):
 
     def __init__(self, config: MRMConfig) -> None:
         super().__init__()
-        self.config = config
+        self._config = config
         self.encoder = build_encoder(config.backbone)
         self.image_decoder = (
             ImageDecoder(config.image_decoder, self.encoder) if config.image_decoder else None
@@ -160,6 +155,12 @@ class MRM(nn.Module):
             if config.report_decoder
             else None
         )
+
+    @property
+    def config(self) -> MRMConfig:
+        """What it is made of; an import may have untied the report decoder's word matrices."""
+        report = self.report_decoder.config if self.report_decoder else None
+        return replace(self._config, report_decoder=report)
 
     @property
     def image_size(self) -> int:

@@ -4,7 +4,7 @@ Built of transformers' own BERT layers, so that the parameter names are the publ
 is never computed: token-wise layers run on the real tokens only, side by side in one row.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -77,8 +77,14 @@ class ReportDecoder(nn.Module):
                 nn.init.zeros_(module.bias)
         with torch.no_grad():
             self.embeddings.word_embeddings.weight[PADDING] = 0
-        words = self.embeddings.word_embeddings.weight.detach().clone()
-        self.decoder = None if config.tied else nn.Parameter(words)
+        self.decoder: nn.Parameter | None = None
+        if not config.tied:
+            self.untie()
+
+    def untie(self) -> None:
+        """Give the head a word matrix of its own, starting from the embedding's values."""
+        self.decoder = nn.Parameter(self.embeddings.word_embeddings.weight.detach().clone())
+        self.config = replace(self.config, tied=False)
 
     def summary(
         self, patches: Float[Tensor, "batch patches features"]
@@ -90,20 +96,22 @@ class ReportDecoder(nn.Module):
         self,
         tokens: Int64[Tensor, "batch length"],
         wanted: Bool[Tensor, "batch length"],
-        z: Float[Tensor, "batch width"],
+        z: Float[Tensor, "batch width"] | None,
     ) -> Float[Tensor, "wanted words"]:
         """Logits at the places that are wanted, in the order of `tokens[wanted]`.
 
         Args:
             tokens: the masked report, padded with `PADDING` at its end.
             wanted: places to classify; no other is carried beyond the last layer's attention.
-            z: the image's summary, zero for a report without image.
+            z: the image's summary, zero for a report without image; None where none has one.
         """
         real = tokens != PADDING
         kept = real | wanted
         length = int(kept.any(0).nonzero().max()) + 1
         real, kept, wanted = real[:, :length], kept[:, :length], wanted[:, :length]
-        x = self.embeddings(tokens[:, :length]) + z[:, None]
+        x = self.embeddings(tokens[:, :length])
+        if z is not None:
+            x = x + z[:, None]
         places = kept.flatten().nonzero().squeeze(1)
         x = x.flatten(0, 1)[places]
         last = wanted.flatten()[places].nonzero().squeeze(1)
@@ -117,13 +125,14 @@ class ReportDecoder(nn.Module):
 
 
 def _layer(
-    layer: BertLayer,
+    layer: nn.Module,
     x: Float[Tensor, "tokens width"],
     places: Int64[Tensor, " tokens"],
     real: Bool[Tensor, "batch length"],
     last: Int64[Tensor, " wanted"] | None,
 ) -> Float[Tensor, "_ width"]:
     """A BERT layer on tokens that stand at `places` of the padded batch; its output at `last`."""
+    assert isinstance(layer, BertLayer)
     attention = layer.attention.self
     batch, length = real.shape
 

@@ -120,10 +120,11 @@ def _of_reports(
     z: Float[Tensor, "pictured width"] | None,
     pictured: Int64[Tensor, " pictured"],
     reported: Int64[Tensor, " reported"],
-) -> Float[Tensor, "reported width"] | float:
-    """The image's summary of each report's record, zero where it has no image."""
+) -> Float[Tensor, "reported width"] | None:
+    """The image's summary of each report's record, zero where it has no image; None
+    where no record of the batch has one."""
     if z is None:
-        return 0.0
+        return None
     count = int(torch.cat([pictured, reported]).max()) + 1
     return z.new_zeros(count, z.shape[1]).index_copy(0, pictured, z)[reported]
 
