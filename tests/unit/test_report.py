@@ -240,7 +240,7 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
     linked.touch()
     overview = overview_page(
         tmp_path / "index.html", HOSTILE, {HOSTILE: HOSTILE},
-        [*grid_sections({HOSTILE: scores}, HOSTILE), side_by_side({HOSTILE: scored})],
+        [*grid_sections({HOSTILE: scores}, HOSTILE), *side_by_side({HOSTILE: scored})],
         {HOSTILE: linked}, HOSTILE,
     )  # fmt: skip
     check_stands_alone(overview)
@@ -310,7 +310,7 @@ def test_comparison_takes_what_evaluate_gives(runs: list[Path]) -> None:
     config = EvaluateConfig(tuple(runs), resamples=50)
     scored = {run.name: evaluate_run(run, config) for run in runs}
     compared = compare_runs(runs, config)
-    sections = [side_by_side(scored), differences(compared)]
+    sections = [*side_by_side(scored), differences(compared)]
     read = check_stands_alone(overview_page(runs[0] / "p.html", "Two", {}, sections, {}))
     difference = compared["pairs"][0]["labels"]["Edema"]["difference"]
     low, high = difference["low"], difference["high"]

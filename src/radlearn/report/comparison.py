@@ -15,7 +15,7 @@ P_VALUES = {
 }
 
 
-def side_by_side(evaluations: Mapping[str, Evaluation]) -> Section:
+def side_by_side(evaluations: Mapping[str, Evaluation]) -> list[Section]:
     """AUROCs and ROC curves of runs that were scored on the same records.
 
     Args:
@@ -44,15 +44,19 @@ def side_by_side(evaluations: Mapping[str, Evaluation]) -> Section:
     items: list[Table | Figure] = [Table("AUROC of each run", ["label", *evaluations], rows)]
     if scores:
         items.append(forest("AUROC, 95 % intervals", scores, reference=0.5))
-    for label in found:
-        curves = {
+    drawn = {
+        label: {
             name: list(zip(points["fpr"], points["tpr"], strict=True))
             for name, one in evaluations.items()
             if (points := one["curves"].get(label, {}).get("roc"))
         }
-        if curves:
-            items.append(roc(f"{label}: ROC", curves))
-    return Section("Runs side by side", "", items if found else [])
+        for label in found
+    }
+    curves = [roc(label, of_runs) for label, of_runs in drawn.items() if of_runs]
+    return [
+        Section("Runs side by side", "", items if found else []),
+        Section("ROC curves", "", curves),
+    ]
 
 
 def differences(comparison: Mapping[str, Any]) -> Section:
@@ -79,7 +83,7 @@ def differences(comparison: Mapping[str, Any]) -> Section:
         ]
         items.append(Table(name, ["label", "difference in AUROC", *P_VALUES.values()], rows))
         scores = [
-            Score(name, label, one["value"], one["low"], one["high"])
+            Score("difference", label, one["value"], one["low"], one["high"])
             for label, one in ((label, part["difference"]) for label, part in parts.items())
             if None not in (one["value"], one["low"], one["high"])
         ]

@@ -24,7 +24,16 @@ WIDTH, HEIGHT = (
     240,
 )  # CSS pixels of a panel: three stand side by side on a desk, one on a phone
 
+FOREST = 440  # beside a panel on a desk, still readable on a phone
+
 Points = Sequence[tuple[float, float]]
+
+
+def titled(name: str) -> str:
+    """A column of the log as a heading."""
+    known = {"loss": "Loss, all terms", "image": "Image term", "report": "Report term"}
+    text = known.get(name, name.replace("val_", "Validation ").replace("_", " "))
+    return text.replace("auroc", "AUROC")
 
 
 @dataclass(frozen=True)
@@ -122,7 +131,7 @@ def reliability(
             if counts:
                 area = 12 + 130 * np.array(counts, float) / max(counts)
                 axes.scatter(x, y, area, LIGHT[style.colour], alpha=0.75, lw=0, zorder=3)
-        _unit(axes, len(runs) > 1)
+        _unit(axes, len(runs) > 1, "upper left")
         axes.set_xlabel("predicted")
         axes.set_ylabel("observed")
 
@@ -161,7 +170,7 @@ def forest(
         axes.grid(axis="y", visible=False)
         axes.tick_params(axis="y", labelcolor=LIGHT["ink"])
         axes.spines["left"].set_visible(False)
-        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
         if limits is not None:
             axes.set_xlim(limits)
         if reference is not None:
@@ -173,7 +182,7 @@ def forest(
         f"{s.name} {s.series}: {s.score:.3f} ({s.low:.3f} to {s.high:.3f})" for s in scores
     )
     height = 84 + 19 * len(scores) + (13 * len(names) + 24 if len(chosen) > 1 else 0)
-    return Figure(title, _svg(draw, width=500, height=height), alt)
+    return Figure(title, _svg(draw, width=FOREST, height=height), alt)
 
 
 def by_fraction(
@@ -220,19 +229,19 @@ def _unit_lines(axes: Axes, runs: Mapping[str, Points], steps: bool) -> None:
             x, y, color=LIGHT[style.colour], lw=1.8, ls=style.dash, label=_short(name),
             drawstyle="steps-pre" if steps else "default",
         )  # fmt: skip
-    _unit(axes, len(runs) > 1)
+    _unit(axes, len(runs) > 1, "lower left" if steps else "lower right")
 
 
-def _unit(axes: Axes, legend: bool) -> None:
+def _unit(axes: Axes, legend: bool, where: str) -> None:
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
     if legend:
-        _legend(axes)
+        _legend(axes, where)
 
 
-def _legend(axes: Axes) -> None:
-    axes.legend(frameon=False, fontsize=9.5, handlelength=1.6, labelcolor=LIGHT["ink"])
+def _legend(axes: Axes, where: str = "best") -> None:
+    axes.legend(loc=where, frameon=False, fontsize=10.5, handlelength=1.6, labelcolor=LIGHT["ink"])
 
 
 def _series_legend(axes: Axes, chosen: Mapping[str, Style]) -> None:

@@ -16,6 +16,7 @@ from radlearn.report.figures import (
     precision_recall,
     reliability,
     roc,
+    titled,
 )
 from radlearn.report.page import (
     Figure,
@@ -212,12 +213,16 @@ def _operating_points(labels: Mapping[str, Any]) -> Section:
             reasons.append(f"{name}: {point['reason']}.")
             continue
         shares = [measure(point[key]) for key in ("sensitivity", "specificity", "ppv", "npv")]
-        rows.append([name, f"{point['threshold']:.3g}", *shares])
+        rows.append([name, _threshold(point["threshold"]), *shares])
     columns = ["label", "threshold", "sensitivity", "specificity", "PPV", "NPV"]
     caption = " ".join(["No threshold:", *reasons]) if reasons else ""
     text = f"Thresholds chosen on validation ({rule}) and applied here as they are."
     items = [Table("At one threshold a label", columns, rows, caption)] if rows else []
     return Section("Operating points", text if items else caption, items)
+
+
+def _threshold(value: float) -> str:
+    return f"{value:.3f}" if value >= 0.01 else f"{value:.1e}"
 
 
 def _curves(metrics: Sequence[Mapping[str, Any]]) -> Section:
@@ -227,10 +232,7 @@ def _curves(metrics: Sequence[Mapping[str, Any]]) -> Section:
     terms = [name for name in names if name not in {*rates, *held}]
     panels = [
         curves("Training loss", metrics, terms),
-        *(
-            curves(name.replace("val_", "Validation ").replace("_", " "), metrics, [name])
-            for name in held
-        ),
+        *(curves(titled(name), metrics, [name]) for name in held),
         curves("Learning rate", metrics, rates),
     ]
     return Section("Training", "", [panel for panel in panels if panel])

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from radlearn.report.facts import command, facts, settings
-from radlearn.report.figures import curves
+from radlearn.report.figures import curves, titled
 from radlearn.report.page import Number, Passages, Section, Word, write_page
 from radlearn.report.pictures import reconstructions
 
@@ -87,8 +87,8 @@ def pretraining_page(
     terms = [name for name in names if name not in {*rates, *held}]
     terms.sort(key=lambda name: (name != "loss", name))
     panels = [
-        *(curves(_titled(name), metrics, [name]) for name in terms),
-        *(curves(_titled(name), metrics, [name]) for name in held),
+        *(curves(titled(name), metrics, [name]) for name in terms),
+        *(curves(titled(name), metrics, [name]) for name in held),
         curves("Learning rate", metrics, rates),
     ]
     sections = [
@@ -107,11 +107,6 @@ def pretraining_page(
         command(config, run),
     )
     return path
-
-
-def _titled(name: str) -> str:
-    known = {"loss": "Loss, all terms", "image": "Image term", "report": "Report term"}
-    return known.get(name, name.replace("val_", "Validation ").replace("_", " "))
 
 
 def _images(examples: Examples) -> Section:
@@ -152,7 +147,7 @@ def _numbers(
         tail = values[-max(1, len(values) // 20) :]
         if tail:
             detail = f"last {len(tail)} logged, from {values[0]:.3f}"
-            numbers.append(Number(_titled(name), f"{np.mean(tail):.3f}", detail))
+            numbers.append(Number(titled(name), f"{np.mean(tail):.3f}", detail))
     hidden = [word for report in reports for word in report if word.predicted is not None]
     if hidden:
         right = sum(word.text == word.predicted for word in hidden)
