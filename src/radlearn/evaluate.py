@@ -8,8 +8,6 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import tyro
-from rich.console import Console
-from rich.table import Table
 
 from radlearn.errors import InputError
 from radlearn.files import write_json
@@ -21,7 +19,7 @@ from radlearn.metrics.classification import (
     roc_curve,
     unmeasurable,
 )
-from radlearn.metrics.differences import difference, refuse_unless_same
+from radlearn.metrics.differences import difference, refuse_unless_same, score
 from radlearn.metrics.predictions import (
     Predictions,
     finished_results,
@@ -38,6 +36,7 @@ from radlearn.metrics.statistics import (
     finite,
     percentile_interval,
 )
+from radlearn.metrics.tables import print_comparison, print_evaluation
 
 __all__ = [
     "EvaluateConfig",
@@ -141,7 +140,7 @@ def evaluate_run(run: Path, config: EvaluateConfig) -> dict[str, Any]:
         "run": run.resolve().name,
         "fingerprint": _fingerprint(results, config.split),
         "records": len(scored.ids),
-        "patients": len(resamples.counts),
+        "patients": resamples.patients,
         "config": {key: asdict(config)[key] for key in ("split", "resamples", "seed", "rule")},
         "labels": labels,
         "mean": {
@@ -234,19 +233,20 @@ def compare_runs(runs: Sequence[Path], config: EvaluateConfig) -> dict[str, Any]
     if len(runs) < 2:
         raise InputError(f"a comparison needs two runs or more, not {len(runs)}")
     fingerprints = [_fingerprint(finished_results(run), config.split) for run in runs]
-    scored = [predictions_of(run, config.split, config.labels) for run in runs]
-    labels = [name for name in scored[0].labels if all(name in s.labels for s in scored)]
+    predictions = [predictions_of(run, config.split, config.labels) for run in runs]
+    labels = [n for n in predictions[0].labels if all(n in other.labels for other in predictions)]
     if not labels:
         raise InputError(f"runs {', '.join(map(str, runs))} have no label in common")
-    scored = [predictions.only(labels) for predictions in scored]
-    for run, predictions, fingerprint in zip(runs, scored, fingerprints, strict=True):
-        refuse_unless_same(runs[0], run, scored[0], predictions)
+    predictions = [one.only(labels) for one in predictions]
+    for run, other, fingerprint in zip(runs, predictions, fingerprints, strict=True):
+        refuse_unless_same(runs[0], run, predictions[0], other)
         if fingerprint != fingerprints[0]:
             raise InputError(
                 f"runs {runs[0]} and {run} cannot be compared: the fingerprints of their "
                 f"{config.split} splits differ; score both on the same split"
             )
-    resamples = bootstrap_patients(scored[0].patients, config.resamples, config.seed)
+    resamples = bootstrap_patients(predictions[0].patients, config.resamples, config.seed)
+    scored = [score(one, resamples) for one in predictions]
     names = [run.resolve().name for run in runs]
     if len(set(names)) < len(names):
         names = [str(run) for run in runs]
@@ -255,90 +255,11 @@ def compare_runs(runs: Sequence[Path], config: EvaluateConfig) -> dict[str, Any]
         "runs": names,
         "labels": labels,
         "fingerprint": fingerprints[0],
-        "records": len(scored[0].ids),
-        "patients": len(resamples.counts),
+        "records": len(predictions[0].ids),
+        "patients": resamples.patients,
         "config": {key: asdict(config)[key] for key in ("split", "resamples", "seed")},
         "pairs": [
-            {"first": names[i], "second": names[j]} | difference(scored[i], scored[j], resamples)
+            {"first": names[i], "second": names[j]} | difference(scored[i], scored[j])
             for i, j in combinations(range(len(runs)), 2)
         ],
     }
-
-
-def _text(interval: dict[str, Any], sign: str = "") -> str:
-    """An interval for a table's cell; a star where it has no width."""
-    if interval["value"] is None:
-        return "–"
-    value = f"{interval['value']:{sign}.3f}"
-    if interval["low"] is None:
-        return value
-    star = "*" if interval["degenerate"] else ""
-    return f"{value} [{interval['low']:{sign}.3f}, {interval['high']:{sign}.3f}]{star}"
-
-
-def _p(value: float | None) -> str:
-    return "–" if value is None else "<0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def print_evaluation(evaluation: dict[str, Any], console: Console | None = None) -> None:
-    """Print the scores of `evaluate_run` as a table, a row a label."""
-    console = console or Console()
-    config = evaluation["config"]
-    table = Table(
-        title=f"{evaluation['run']}: {evaluation['records']} {config['split']} records of "
-        f"{evaluation['patients']} patients",
-        caption=f"95 % intervals over patients, {config['resamples']} resamples, seed "
-        f"{config['seed']}; operating point by {config['rule']} on validation; "
-        "* no resample differs",
-    )
-    for name in ("label", "positive", "AUROC", "average precision", "ECE", "Brier"):
-        table.add_column(name, justify="left" if name == "label" else "right")
-    for name in ("sensitivity", "specificity"):
-        table.add_column(name, justify="right")
-    for label, scores in evaluation["labels"].items():
-        point = scores["operating_point"]
-        table.add_row(
-            label,
-            f"{scores['positives']}/{scores['records']}",
-            _text(scores["auroc"]),
-            _text(scores["average_precision"]),
-            "–" if scores["ece"] is None else f"{scores['ece']:.3f}",
-            _text(scores["brier"]).split(" ")[0],
-            *(
-                _text(point[name]) if name in point else "–"
-                for name in ("sensitivity", "specificity")
-            ),
-        )
-    mean = evaluation["mean"]
-    table.add_section()
-    table.add_row(
-        f"mean of {len(mean['labels'])}", "", _text(mean["auroc"]), _text(mean["average_precision"])
-    )
-    console.print(table)
-    for label, scores in evaluation["labels"].items():
-        if scores["reason"] is not None:
-            console.print(f"{label}: not measurable, {scores['reason']}", markup=False)
-
-
-def print_comparison(comparison: dict[str, Any], console: Console | None = None) -> None:
-    """Print the differences of `compare_runs`, a table a pair."""
-    console = console or Console()
-    for pair in comparison["pairs"]:
-        table = Table(
-            title=f"AUROC of {pair['second']} less {pair['first']}",
-            caption=f"the same {comparison['records']} records of {comparison['patients']} "
-            "patients; p of the paired bootstrap and of DeLong's test, Holm over labels",
-        )
-        for name in ("label", "difference", "p bootstrap", "Holm", "p DeLong", "Holm"):
-            table.add_column(name, justify="left" if name == "label" else "right")
-        keys = ("p_bootstrap", "p_bootstrap_holm", "p_delong", "p_delong_holm")
-        for label, found in pair["labels"].items():
-            table.add_row(label, _text(found["difference"], "+"), *(_p(found[k]) for k in keys))
-        mean = pair["mean"]
-        table.add_section()
-        table.add_row(
-            f"mean of {len(mean['labels'])}",
-            _text(mean["difference"], "+"),
-            _p(mean["p_bootstrap"]),
-        )
-        console.print(table)

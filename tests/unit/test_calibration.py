@@ -60,7 +60,7 @@ def test_the_interval_of_brier_is_that_of_a_mean() -> None:
 
 
 @given(st.integers(0, 2**32), st.integers(2, 30), st.integers(1, 12))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_no_threshold_does_better_by_the_rule(seed: int, n: int, values: int) -> None:
     rng = np.random.default_rng(seed)
     probability = rng.integers(0, values + 1, n) / values

@@ -1,6 +1,6 @@
 """Whether probabilities mean what they say, and the threshold that turns them into an answer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -65,16 +65,18 @@ def brier(
     """The mean squared difference of probability and truth (Brier 1950), in [0, 1]."""
     labelled = np.isfinite(truth)
     error = np.where(labelled, probability - np.where(labelled, truth, 0), 0).astype(np.float64)
-    columns = np.stack([error**2, labelled.astype(np.float64)], axis=1)
-    return _share(columns, resamples)
+    return _shares([error**2], [labelled], resamples)[0]
 
 
-def _share(columns: np.ndarray, resamples: Resamples) -> Interval:
-    """The ratio of two sums over records, with its interval; NaN where the second is 0."""
+def _shares(
+    parts: Sequence[np.ndarray], wholes: Sequence[np.ndarray], resamples: Resamples
+) -> list[Interval]:
+    """Ratios of sums over records, with intervals; NaN where a whole is 0."""
+    columns = np.stack([*parts, *wholes], axis=1).astype(np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
-        value = np.divide(*columns.sum(axis=0))
-        resampled = np.divide(*resamples.totals(columns).T)
-    return percentile_interval(float(value), resampled)
+        value = np.divide(*np.split(columns.sum(axis=0), 2))
+        resampled = np.divide(*np.split(resamples.totals(columns), 2, axis=1))
+    return [percentile_interval(float(v), r) for v, r in zip(value, resampled.T, strict=True)]
 
 
 def _youden(found: np.ndarray, false: np.ndarray) -> int:
@@ -165,12 +167,7 @@ def apply_threshold(
     answer = probability.astype(np.float64) >= threshold
     positive, negative = truth == 1, truth == 0
 
-    def share(part: np.ndarray, whole: np.ndarray) -> Interval:
-        return _share(np.stack([part & whole, whole], axis=1).astype(np.float64), resamples)
-
-    return OperatingPoint(
-        sensitivity=share(answer, positive),
-        specificity=share(~answer, negative),
-        ppv=share(positive, answer & (positive | negative)),
-        npv=share(negative, ~answer & (positive | negative)),
-    )
+    known = positive | negative
+    wholes = [positive, negative, answer & known, ~answer & known]
+    parts = [answer & positive, ~answer & negative, answer & positive, ~answer & negative]
+    return OperatingPoint(*_shares(parts, wholes, resamples))

@@ -3,12 +3,10 @@
 Truth is 0, 1 or NaN for *not labelled*; records without a label are left out of that label alone.
 """
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.sparse import csr_array
 
 from radlearn.metrics.statistics import Resamples, everything_once
 
@@ -22,65 +20,55 @@ class Rankings(NamedTuple):
     average_precision: Float[np.ndarray, "resamples labels"]
 
 
-@dataclass(frozen=True)
-class _Sorted:
-    """One label's records in the order of their scores, ready to be weighed by patient.
+class _Sorted(NamedTuple):
+    """One label's n positives and m negatives, each by rising score."""
 
-    Only the scores of positives matter as thresholds: between two of them neither metric has a
-    term. So K rows, one a distinct score of a positive, ascending.
-    """
-
-    positives: csr_array
-    """(K, patients): positives of each patient at threshold k."""
-    negatives: csr_array
-    """(K, patients): negatives of each patient below threshold k and not below k - 1."""
-    ties: csr_array
-    """(T, patients): negatives of each patient at exactly threshold tied[t]."""
-    tied: Int[np.ndarray, "ties"]
-    all_negatives: Float[np.ndarray, "patients"]
+    positives: Int[np.ndarray, "n"]
+    """The patient of each."""
+    negatives: Int[np.ndarray, "m"]
+    below: Int[np.ndarray, "n"]
+    """How many negatives score less than each positive."""
+    not_above: Int[np.ndarray, "n"]
+    """How many negatives score no more."""
+    worse: Int[np.ndarray, "n"]
+    """How many positives score less."""
 
 
-def _counts(rows: np.ndarray, patient: np.ndarray, shape: tuple[int, int]) -> csr_array:
-    return csr_array((np.ones(len(rows)), (rows, patient)), shape=shape)
-
-
-def _sort(scores: np.ndarray, truth: np.ndarray, patient: np.ndarray, patients: int) -> _Sorted:
-    positive, negative = truth == 1, truth == 0
-    thresholds, at = np.unique(scores[positive], return_inverse=True)
-    k = len(thresholds)
-    not_below = np.searchsorted(thresholds, scores[negative], side="left")
-    row = np.searchsorted(thresholds, scores[negative], side="right")
-    who = patient[negative]
-    tie, below = row > not_below, row < k
-    tied, tie_row = np.unique(not_below[tie], return_inverse=True)
+def _sort(scores: np.ndarray, truth: np.ndarray, patient: np.ndarray) -> _Sorted:
+    order = np.argsort(scores, kind="stable")
+    positive, negative = order[truth[order] == 1], order[truth[order] == 0]
+    high, low = scores[positive], scores[negative]
     return _Sorted(
-        positives=_counts(at, patient[positive], (k, patients)),
-        negatives=_counts(row[below], who[below], (k, patients)),
-        ties=_counts(tie_row, who[tie], (len(tied), patients)),
-        tied=tied,
-        all_negatives=np.bincount(who, minlength=patients).astype(np.float64),
+        positives=patient[positive],
+        negatives=patient[negative],
+        below=np.searchsorted(low, high, side="left"),
+        not_above=np.searchsorted(low, high, side="right"),
+        worse=np.searchsorted(high, high, side="left"),
     )
 
 
-def _rank(label: _Sorted, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """AUROC and average precision for each column of (patients, resamples) weights."""
-    at = label.positives @ weights
-    below = np.cumsum(label.negatives @ weights, axis=0)
-    all_positives, all_negatives = at.sum(axis=0), label.all_negatives @ weights
-    with np.errstate(divide="ignore", invalid="ignore"):
-        won = np.einsum("kr,kr->r", at, below)
-        won += 0.5 * np.einsum("kr,kr->r", at[label.tied], label.ties @ weights)
-        auroc = won / (all_positives * all_negatives)
-        # positives at or above each threshold: all, less those at lower ones
-        found = np.cumsum(at, axis=0)
-        np.subtract(all_positives + at, found, out=found)
-        np.subtract(all_negatives, below, out=below)
-        below += found
-        precision = np.divide(found, below, out=found, where=below > 0)
-        average_precision = np.einsum("kr,kr->r", at, precision) / all_positives
-    # with positives alone average precision is 1 whatever the scores: no measurement either
-    average_precision[all_negatives == 0] = np.nan
-    return auroc, average_precision
+def _running(counts: np.ndarray) -> Float[np.ndarray, "one_more"]:
+    """Sums of the first 0, 1, 2, ... counts; added up as integers, which is exact and faster."""
+    sums = np.zeros(len(counts) + 1, dtype=np.int64)
+    np.cumsum(counts, out=sums[1:])
+    return sums.astype(np.float64)
+
+
+def _rank(label: _Sorted, count: Int[np.ndarray, "patients"]) -> tuple[float, float]:
+    """AUROC and average precision with each patient's records taken `count` times."""
+    weight = count[label.positives]
+    found, false = _running(weight), _running(count[label.negatives])
+    positives, negatives = found[-1], false[-1]
+    if not positives or not negatives:
+        return np.nan, np.nan
+    weight = weight.astype(np.float64)
+    below = false[label.below]
+    auroc = weight @ (below + false[label.not_above]) / (2 * positives * negatives)
+    at_or_above = positives - found[label.worse]
+    answers = at_or_above + (negatives - below)
+    # no answer at a threshold means that its positive was not drawn: its weight is 0
+    precision = at_or_above / np.maximum(answers, 1, out=answers)
+    return auroc, weight @ precision / positives
 
 
 def rankings(
@@ -94,24 +82,23 @@ def rankings(
     scikit-learn's: the sum over thresholds of the gain in recall times the precision, without
     interpolation. Both are NaN where a resample holds one class of a label only.
 
-    A label is sorted once. The resamples then are sparse products and cumulative sums, a block of
-    resamples at a time: memory is a few times records x block, whatever the number of resamples.
+    A label is sorted once. A resample then is a few running sums over its records, small enough
+    for a core's cache: 1,000 resamples of 14 labels of 20,000 records take a second or two.
 
     Args:
         scores: any real values that rank records; higher means positive. No NaN.
         truth: 0, 1, or NaN for not labelled.
     """
-    patients = len(resamples.counts)
     labels = [
-        _sort(scores[:, label], truth[:, label], resamples.patient, patients)
+        _sort(scores[:, label], truth[:, label], resamples.patient)
         for label in range(truth.shape[1])
     ]
-    auroc = np.empty((len(resamples), len(labels)))
-    average_precision = np.empty_like(auroc)
-    for where, weights in resamples.blocks():
-        for number, label in enumerate(labels):
-            auroc[where, number], average_precision[where, number] = _rank(label, weights)
-    return Rankings(auroc, average_precision)
+    found = np.empty((2, len(resamples), len(labels)))
+    for row, counts in enumerate(resamples.counts):
+        count = counts.astype(np.int64)
+        for column, label in enumerate(labels):
+            found[:, row, column] = _rank(label, count)
+    return Rankings(*found)
 
 
 def auroc_each(

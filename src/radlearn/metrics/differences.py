@@ -2,9 +2,10 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from radlearn.errors import InputError
 from radlearn.metrics.classification import mean_over, rankings, unmeasurable
@@ -45,21 +46,35 @@ def refuse_unless_same(first: Path, second: Path, a: Predictions, b: Predictions
         )
 
 
-def difference(a: Predictions, b: Predictions, resamples: Resamples) -> dict[str, Any]:
-    """The AUROC of `b` less that of `a`, for each label and for the mean over labels.
+class Scored(NamedTuple):
+    """A run's predictions with their AUROCs, on the records and on resamples of their patients."""
+
+    predictions: Predictions
+    auroc: Float[np.ndarray, "labels"]
+    resampled: Float[np.ndarray, "resamples labels"]
+
+
+def score(predictions: Predictions, resamples: Resamples) -> Scored:
+    """Score each label once, so that many runs are compared at the price of one each."""
+    once = everything_once(predictions.patients)
+    point = rankings(predictions.logit, predictions.truth, once).auroc[0]
+    drawn = rankings(predictions.logit, predictions.truth, resamples).auroc
+    return Scored(predictions, point, drawn)
+
+
+def difference(one: Scored, other: Scored) -> dict[str, Any]:
+    """The AUROC of `other` less that of `one`, for each label and for the mean over labels.
 
     Both are scored on the same resamples of patients; a resample without both classes of a label
     is dropped from that label and from the mean. DeLong's test sums over a patient's records
     (see `statistics.delong`). Holm's adjustment is over the labels.
 
     Args:
-        a, b: of the same records, truth and labels (see `refuse_unless_same`).
+        one, other: of the same records, truth, labels (see `refuse_unless_same`) and resamples.
     """
-    once = everything_once(a.patients)
-    first, second = (rankings(p.logit, p.truth, once).auroc[0] for p in (a, b))
-    drawn = (
-        rankings(b.logit, b.truth, resamples).auroc - rankings(a.logit, a.truth, resamples).auroc
-    )
+    a, b = one.predictions, other.predictions
+    first, second = one.auroc, other.auroc
+    drawn = other.resampled - one.resampled
     measured = np.isfinite(first)
     p_bootstrap = [bootstrap_p(drawn[:, at]) for at in range(len(a.labels))]
     p_delong = [float("nan")] * len(a.labels)

@@ -4,7 +4,7 @@ Images of one patient resemble each other, so the unit that is drawn, or summed 
 patient, never the image. All intervals are 95 % percentile intervals of the bootstrap.
 """
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from radlearn.errors import InputError
 CONFIDENCE = 0.95
 
 BLOCK = 32
-"""Resamples worked on at once: the columns of a block stay in a core's cache."""
+"""Resamples turned into floats at once, so that memory stays bounded."""
 
 
 @dataclass(frozen=True)
@@ -26,31 +26,30 @@ class Resamples:
 
     Attributes:
         counts: how often each resample holds each patient.
-        patient: for each record the row of `counts` that is its patient's.
+        patient: for each record the column of `counts` that is its patient's.
     """
 
-    counts: UInt8[np.ndarray, "patients resamples"]
+    counts: UInt8[np.ndarray, "resamples patients"]
     patient: Int[np.ndarray, "records"]
 
     def __len__(self) -> int:
-        return self.counts.shape[1]
+        return len(self.counts)
 
-    def blocks(self) -> Iterator[tuple[slice, Float[np.ndarray, "patients block"]]]:
-        """The counts as floats, a few resamples at a time, so that memory stays bounded."""
-        for start in range(0, len(self), BLOCK):
-            where = slice(start, min(start + BLOCK, len(self)))
-            yield where, self.counts[:, where].astype(np.float64)
+    @property
+    def patients(self) -> int:
+        """How many there are."""
+        return self.counts.shape[1]
 
     def totals(
         self, values: Float[np.ndarray, "records columns"]
     ) -> Float[np.ndarray, "resamples columns"]:
         """The sum of `values` over the records of each resample, each as often as it was drawn."""
-        by_patient = np.zeros((len(self.counts), values.shape[1]))
+        by_patient = np.zeros((self.patients, values.shape[1]))
         np.add.at(by_patient, self.patient, values)
-        totals = np.empty((len(self), values.shape[1]))
-        for where, counts in self.blocks():
-            totals[where] = counts.T @ by_patient
-        return totals
+        blocks = range(0, len(self), BLOCK)
+        return np.concatenate(
+            [self.counts[at : at + BLOCK].astype(np.float64) @ by_patient for at in blocks]
+        )
 
 
 def patient_rows(patients: Sequence[Hashable]) -> Int[np.ndarray, "records"]:
@@ -77,9 +76,9 @@ def bootstrap_patients(patients: Sequence[Hashable], n_resamples: int, seed: int
     patient = patient_rows(patients)
     n = int(patient.max()) + 1
     rng = np.random.default_rng(seed)
-    counts = np.empty((n, n_resamples), dtype=np.uint8)
-    for resample in range(n_resamples):
-        counts[:, resample] = np.bincount(rng.integers(0, n, size=n), minlength=n)
+    counts = np.empty((n_resamples, n), dtype=np.uint8)
+    for drawn in counts:
+        drawn[:] = np.bincount(rng.integers(0, n, size=n), minlength=n)
     return Resamples(counts, patient)
 
 
@@ -87,7 +86,7 @@ def everything_once(patients: Sequence[Hashable]) -> Resamples:
     """One "resample" that is the sample itself, for point estimates by the same code."""
     patient = patient_rows(patients)
     n = int(patient.max()) + 1 if len(patient) else 0
-    return Resamples(np.ones((n, 1), dtype=np.uint8), patient)
+    return Resamples(np.ones((1, n), dtype=np.uint8), patient)
 
 
 class Interval(NamedTuple):

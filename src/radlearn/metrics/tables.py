@@ -1,0 +1,98 @@
+"""Scores and differences as tables for a terminal of 80 columns."""
+
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+
+def _text(interval: dict[str, Any], form: str = ".3f") -> str:
+    """An interval as a cell; a star where it has no width."""
+    if interval["value"] is None:
+        return "–"
+    value = f"{interval['value']:{form}}"
+    if interval["low"] is None:
+        return value
+    star = "*" if interval["degenerate"] else ""
+    return f"{value} [{interval['low']:{form}}, {interval['high']:{form}}]{star}"
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _p(value: float | None) -> str:
+    return "<0.001" if value is not None and value < 0.001 else _number(value)
+
+
+def _table(columns: tuple[str, ...], title: str = "", caption: str = "") -> Table:
+    table = Table(
+        title=escape(title), caption=escape(caption), title_justify="left", caption_justify="left",
+        box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False,
+    )  # fmt: skip
+    table.add_column(columns[0], overflow="fold")
+    for name in columns[1:]:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def print_evaluation(evaluation: dict[str, Any], console: Console | None = None) -> None:
+    """Print what `evaluate_run` returned: the ranking scores, then calibration and thresholds."""
+    console = console or Console()
+    config, mean = evaluation["config"], evaluation["mean"]
+    ranking = _table(
+        ("label", "positive", "AUROC", "average precision"),
+        f"{evaluation['run']}: {evaluation['records']} {config['split']} records of "
+        f"{evaluation['patients']} patients",
+    )
+    answers = _table(
+        ("label", "ECE", "Brier", "threshold", "sensitivity", "specificity"),
+        caption=f"95 % intervals over patients, {config['resamples']} resamples, seed "
+        f"{config['seed']}; threshold by {config['rule']} on validation; * no resample differs",
+    )
+    for label, scores in evaluation["labels"].items():
+        ranking.add_row(
+            escape(label),
+            f"{scores['positives']}/{scores['records']}",
+            _text(scores["auroc"]),
+            _text(scores["average_precision"]),
+        )
+        point = scores["operating_point"]
+        shares = (point.get(name) for name in ("sensitivity", "specificity"))
+        answers.add_row(
+            escape(label),
+            _number(scores["ece"]),
+            _number(scores["brier"]["value"]),
+            _number(point["threshold"]),
+            *("–" if share is None else _text(share, ".2f") for share in shares),
+        )
+    ranking.add_section()
+    name = f"mean of {len(mean['labels'])}"
+    ranking.add_row(name, "", _text(mean["auroc"]), _text(mean["average_precision"]))
+    console.print(ranking, "", answers, "", sep="\n")
+    for label, scores in evaluation["labels"].items():
+        if scores["reason"] is not None:
+            console.print(f"{label}: not measurable, {scores['reason']}", markup=False)
+
+
+def print_comparison(comparison: dict[str, Any], console: Console | None = None) -> None:
+    """Print what `compare_runs` returned, a table a pair of runs."""
+    console = console or Console()
+    for pair in comparison["pairs"]:
+        table = _table(
+            ("label", "difference", "p", "p, Holm", "DeLong p", "Holm"),
+            f"AUROC of {pair['second']} less {pair['first']}",
+            f"the same {comparison['records']} records of {comparison['patients']} patients; p by "
+            "paired bootstrap over patients; Holm: adjusted over the labels; * no resample differs",
+        )
+        keys = ("p_bootstrap", "p_bootstrap_holm", "p_delong", "p_delong_holm")
+        for label, found in pair["labels"].items():
+            cells = (_p(found[key]) for key in keys)
+            table.add_row(escape(label), _text(found["difference"], "+.3f"), *cells)
+        mean = pair["mean"]
+        table.add_section()
+        name = f"mean of {len(mean['labels'])}"
+        table.add_row(name, _text(mean["difference"], "+.3f"), _p(mean["p_bootstrap"]))
+        console.print(table, "", sep="\n")
