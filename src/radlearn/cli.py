@@ -62,6 +62,20 @@ def _load(place: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
+def call(command: str, arguments: Sequence[str]) -> int:
+    """Carry out a command as the command line would; returns its exit status.
+
+    Raises:
+        InputError: the command could not be carried out.
+    """
+    import tyro
+
+    entry = COMMANDS[command]
+    config = tyro.cli(_load(entry.config), args=arguments, prog=f"radlearn {command}")
+    function: Callable[[Any], int | None] = _load(entry.function)
+    return function(config) or 0
+
+
 def _overview() -> str:
     width = max(map(len, COMMANDS))
     rows = "\n".join(f"  {name:<{width}}  {COMMANDS[name].summary}" for name in COMMANDS)
@@ -90,18 +104,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given[0] == "--version":
         print(__version__)
         return 0
-    command = COMMANDS.get(given[0])
-    if command is None:
+    if given[0] not in COMMANDS:
         known = ", ".join(COMMANDS)
         print(f"radlearn: no command {given[0]!r}; there are {known}", file=sys.stderr)
         return 2
     signal.signal(signal.SIGTERM, _stopped)
     try:
-        import tyro
-
-        config = tyro.cli(_load(command.config), args=given[1:], prog=f"radlearn {given[0]}")
-        function: Callable[[Any], int | None] = _load(command.function)
-        return function(config) or 0
+        return call(given[0], given[1:])
     except InputError as error:
         print(f"radlearn {given[0]}: {error}", file=sys.stderr)
         return 2

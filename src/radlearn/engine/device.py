@@ -12,7 +12,6 @@ from radlearn.engine.names import DeviceName, PrecisionName
 from radlearn.errors import InputError
 
 
-
 @dataclass(frozen=True)
 class Compute:
     """Where the work runs, in what precision, and which process of how many this is."""

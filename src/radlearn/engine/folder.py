@@ -1,6 +1,7 @@
 """A run is a folder: config, model, state, metrics, results and a page to look at."""
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,9 @@ from filelock import FileLock, Timeout
 from radlearn import __version__
 from radlearn.errors import InputError
 from radlearn.files import read_json, write_json
+
+FREE = {"radlearn", "workers", "device"}
+"""Settings that may change when a run goes on."""
 
 
 class RunFolder:
@@ -72,7 +76,7 @@ class RunFolder:
 def check_same(path: Path, there: dict[str, Any], wanted: dict[str, Any]) -> None:
     """Refuse to go on with a run whose config is another."""
     for key in sorted(there.keys() | wanted.keys()):
-        if key != "radlearn" and there.get(key) != wanted.get(key):
+        if key not in FREE and there.get(key) != wanted.get(key):
             raise InputError(
                 f"{path} holds a run with {key} = {there.get(key)!r}, not {wanted.get(key)!r}; "
                 "choose another --run folder, or give the same settings to go on with it"
@@ -91,3 +95,17 @@ def finished_run(path: Path, mission: str | None = None) -> dict[str, Any]:
     if not (path / "results.json").exists():
         raise InputError(f"the run {path} is not finished; give its command again to go on with it")
     return config
+
+
+def settings(config: Any) -> dict[str, Any]:
+    """A command's config as JSON holds it: every flag by its name, but for the run's own place."""
+    values = {field.name: getattr(config, field.name) for field in fields(config)}
+    del values["run"]
+    return {
+        name: [str(one) for one in value]
+        if name == "stores"
+        else str(value)
+        if isinstance(value, Path)
+        else value
+        for name, value in values.items()
+    }

@@ -131,6 +131,12 @@ class _Objective(nn.Module):
         return self.terms(batch, carry)
 
 
+def changing_state(net: nn.Module) -> dict[str, Tensor]:
+    """What training changes: parameters that train, and buffers. The rest is as it was built."""
+    frozen = {name for name, p in net.named_parameters() if not p.requires_grad}
+    return {name: value for name, value in net.state_dict().items() if name not in frozen}
+
+
 def _objective(nets: Mapping[str, nn.Module], phase: Phase, compute: Compute) -> Terms:
     if compute.world == 1:
         return phase.terms
@@ -183,7 +189,8 @@ def fit(
     A run that was stopped goes on from its last saved state and ends with the same bits.
 
     Args:
-        nets: every network by name, already on the device; their weights are saved and restored.
+        nets: every network by name, already on the device and as it always starts; the weights
+            that train are saved and restored.
         make_batch: batch k from k alone.
         schedule: learning rate at a step; a parameter group's `lr_scale` multiplies it.
         evaluate: scores on validation data; called in evaluation mode without gradients.
@@ -204,7 +211,7 @@ def fit(
         start, scores, carry = saved["step"], saved["scores"], saved["carry"]
         window = _Window(**saved["window"])
         for name, net in nets.items():
-            net.load_state_dict(saved["nets"][name])
+            net.load_state_dict(saved["nets"][name], strict=False)
         for phase in phases:
             phase.optimizer.load_state_dict(saved["optimizers"][phase.name])
         del saved
@@ -212,7 +219,7 @@ def fit(
     def save(step: int) -> None:
         if compute.is_main:
             payload = {
-                "nets": {name: net.state_dict() for name, net in nets.items()},
+                "nets": {name: changing_state(net) for name, net in nets.items()},
                 "optimizers": {phase.name: phase.optimizer.state_dict() for phase in phases},
                 "scores": scores,
                 "carry": carry,

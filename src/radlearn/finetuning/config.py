@@ -14,7 +14,7 @@ from radlearn.errors import InputError
 class FinetuneConfig:
     """Teach a backbone a store's labels: in full, by LoRA, or its head alone.
 
-    Example: radlearn finetune stores/nih --run runs/lora --init runs/mrm --tuner lora --fraction 0.1
+    Example: radlearn finetune stores/nih --run runs/lora --init runs/mrm --fraction 0.1
     """
 
     stores: Annotated[tuple[Path, ...], tyro.conf.Positional]
@@ -40,6 +40,8 @@ class FinetuneConfig:
     """Share of the training records; shares nest."""
     image_size: int | None = None
     """Side in pixels; default: the backbone's own."""
+    patch: int | None = None
+    """Side of a patch where there is no --init; default: the backbone's own."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
     lr: float = 1e-3
     """Learning rate at the top of the schedule."""

@@ -122,6 +122,14 @@ def build_encoder(config: BackboneConfig) -> VisionTransformer:
     return model
 
 
+def build_backbone(config: BackboneConfig) -> nn.Module:
+    """A backbone of any family without a head, in the form in which it is kept on disk."""
+    model = config.create(num_classes=0)
+    if isinstance(model, VisionTransformer):
+        return config.create(num_classes=0, global_pool="avg", fc_norm=False)
+    return model
+
+
 def build_classifier(config: BackboneConfig, labels: int, drop_path: float = 0.0) -> nn.Module:
     """A classifier as MRM and MED-PEFT transfer: mean over patches, fc_norm, a linear head.
 

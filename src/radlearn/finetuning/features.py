@@ -1,0 +1,66 @@
+"""Features of a frozen backbone, computed once: all that a linear head's training needs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from radlearn.engine.device import Compute
+from radlearn.finetuning.batches import FinetuneBatches
+from radlearn.finetuning.terms import classification_loss
+from radlearn.models.inference import in_batches
+from radlearn.records.batches import Batch
+from radlearn.records.transforms import Preprocessing, normalised
+
+
+@dataclass(frozen=True)
+class FeatureBatches:
+    """Batch k in the order of `make`, the features of its records in place of their images."""
+
+    make: FinetuneBatches
+    features: Float[Tensor, "records width"]
+
+    def __call__(self, step: int) -> Batch:
+        positions = self.make.positions(step)
+        return {
+            "features": self.features[positions],
+            "labels": torch.from_numpy(self.make.labels[positions]),
+            "ids": self.make.records.take(positions).ids,
+        }
+
+
+def pooled(
+    model: nn.Module,
+    make: FinetuneBatches,
+    preprocessing: Preprocessing,
+    compute: Compute,
+    batch: int,
+) -> Float[Tensor, "records width"]:
+    """What the backbone hands to `fc_norm` and the head, of every record, without augmentation."""
+
+    def run(positions: np.ndarray) -> Tensor:
+        images = make.of(positions, step=0)["image"].to(compute.device)
+        with compute.autocast():
+            seen = normalised(images, preprocessing)
+            return model.pool(model.forward_features(seen))  # type: ignore[operator]
+
+    model.eval()
+    with torch.no_grad():
+        return in_batches(len(make.records), batch, run)
+
+
+def head_logits(model: nn.Module, features: Float[Tensor, "batch width"]) -> Tensor:
+    """The logits of pooled features."""
+    return model.head(model.head_drop(model.fc_norm(features)))  # type: ignore[operator]
+
+
+def feature_terms(model: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The terms of `finetuning_terms`, from features."""
+    return {
+        "classification": classification_loss(
+            head_logits(model, batch["features"]), batch["labels"]
+        )
+    }

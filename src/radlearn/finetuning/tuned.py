@@ -1,0 +1,134 @@
+"""A fine-tuned run on disk: everything that turns a picture into probabilities travels with it.
+
+run/model/backbone/   the plain backbone that training started from, as timm loads it; a hard
+                      link to the pretraining run's where the disk allows
+run/model/adapter/    what was trained on it, head included: PEFT's own format for LoRA, every
+                      weight for full fine-tuning; radlearn.json beside it says the labels,
+                      the preprocessing and which backbone it belongs to
+"""
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from radlearn.adapters import ADAPTERS
+from radlearn.adapters.tuner import FACTS
+from radlearn.engine.folder import finished_run
+from radlearn.errors import InputError
+from radlearn.files import read_json
+from radlearn.models.backbone import (
+    BackboneConfig,
+    build_backbone,
+    build_classifier,
+    read_model,
+    save_model,
+)
+from radlearn.models.weights import load_backbone
+from radlearn.records.transforms import Preprocessing
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A fine-tuned model ready to predict: plain timm, its LoRA merged.
+
+    Attributes:
+        stored: how its training pictures were stored ("size", "fit", "bits"), so that a new
+            picture goes the same way.
+        thresholds: probability from which a label is called, None where validation gave none.
+    """
+
+    model: nn.Module
+    preprocessing: Preprocessing
+    stored: Mapping[str, Any]
+    labels: tuple[str, ...]
+    thresholds: Mapping[str, float | None]
+    licences: Sequence[Mapping[str, str]]
+
+
+def keep_backbone(
+    folder: Path,
+    classifier: nn.Module,
+    config: BackboneConfig,
+    preprocessing: Preprocessing,
+    source: Path | None,
+) -> None:
+    """Put the plain backbone of `classifier` beside what will be trained on it.
+
+    Args:
+        source: a model folder that holds the same backbone, to be linked to and not copied.
+    """
+    place = folder / "backbone"
+    if (place / "config.json").exists():
+        return
+    if source is None:
+        plain = build_backbone(config)
+        plain.load_state_dict(classifier.state_dict(), strict=False)
+        save_model(place, plain, config, preprocessing)
+        return
+    place.mkdir(parents=True, exist_ok=True)
+    for name in ("model.safetensors", "config.json"):
+        target = place / name
+        target.unlink(missing_ok=True)
+        try:
+            os.link(source / name, target)
+        except OSError:
+            shutil.copyfile(source / name, target)
+
+
+def save_tuned(
+    folder: Path,
+    model: nn.Module,
+    tuner: str,
+    config: BackboneConfig,
+    preprocessing: Preprocessing,
+    info: Mapping[str, Any],
+) -> None:
+    """Write what was trained and what belongs to it; `keep_backbone` wrote the rest before."""
+    facts = {"model_args": config.model_args, "preprocessing": asdict(preprocessing), **info}
+    ADAPTERS[tuner].save(model, folder / "adapter", facts)
+
+
+def load_tuned(run: Path) -> Tuned:
+    """Open a finished fine-tuning run.
+
+    Raises:
+        InputError: it is missing, not finished or damaged, or its adapter belongs to another
+            backbone.
+    """
+    finished_run(run, "finetuning")
+    backbone = read_model(run / "model" / "backbone")
+    adapter = run / "model" / "adapter"
+    facts = read_json(adapter / FACTS, "an adapter")
+    try:
+        labels = tuple(str(name) for name in facts["labels"])
+        adapting = ADAPTERS[facts["tuner"]["name"]]
+        config = BackboneConfig(backbone.config.architecture, dict(facts["model_args"]))
+        preprocessing = Preprocessing(**facts["preprocessing"])
+        stored = {name: facts["stored"][name] for name in ("size", "fit", "bits")}
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{adapter / FACTS} does not say {error}; fine-tune again") from error
+    model = build_classifier(config, len(labels))
+    load_backbone(model, backbone.state)
+    adapting.load(model, adapter)
+    return Tuned(
+        adapting.merge(model).eval(),
+        preprocessing,
+        stored,
+        labels,
+        _thresholds(run, labels),
+        facts.get("licences", ()),
+    )
+
+
+def _thresholds(run: Path, labels: Sequence[str]) -> dict[str, float | None]:
+    if not (run / "evaluation.json").exists():
+        return dict.fromkeys(labels)
+    scores = read_json(run / "evaluation.json", "an evaluated run")["labels"]
+    return {
+        name: scores.get(name, {}).get("operating_point", {}).get("threshold") for name in labels
+    }

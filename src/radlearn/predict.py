@@ -1,0 +1,165 @@
+"""`radlearn predict`: files and folders in, a table of probabilities out."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import numpy as np
+import polars as pl
+import torch
+import tyro
+from jaxtyping import Float, Shaped
+from PIL import Image
+from torch import Tensor
+
+from radlearn.engine.device import Compute, compute
+from radlearn.engine.log import console, progress
+from radlearn.engine.names import DeviceName, PrecisionName
+from radlearn.errors import InputError, UnreadableError
+from radlearn.files import replacing
+from radlearn.finetuning.tuned import Tuned, load_tuned
+from radlearn.models.inference import logits
+from radlearn.models.saliency import class_activation
+from radlearn.records.geometry import fitted
+from radlearn.records.readers import read_pixels
+from radlearn.records.record import SetAside
+from radlearn.records.transforms import evaluated, normalised
+from radlearn.report.pictures import saliency_overlay
+
+CHUNK = 512  # pictures held in memory at once
+
+
+@dataclass(frozen=True)
+class PredictConfig:
+    """Answer for new pictures with a fine-tuned run: DICOM, PNG, JPEG, TIFF or NIfTI.
+
+    Example: radlearn predict runs/lora new_exams/ chest.dcm --out answers.csv --saliency maps
+    """
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """A finished fine-tuning run."""
+    inputs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Files, and folders that are searched for files."""
+    out: Path = Path("predictions.csv")
+    """The table; .csv or .parquet."""
+    saliency: Path | None = None
+    """Folder for pictures of what spoke for each picture's likeliest label."""
+    batch: int = 64
+    """Pictures at a time; halved where memory runs out."""
+    device: DeviceName = "auto"
+    precision: PrecisionName = "auto"
+
+    def __post_init__(self) -> None:
+        if not self.inputs:
+            raise InputError("no file or folder was given to predict")
+        if self.out.suffix not in (".csv", ".parquet"):
+            raise InputError(f"--out {self.out} ends neither in .csv nor in .parquet")
+        if self.batch < 1:
+            raise InputError("--batch must be above 0")
+
+
+class _Picture(NamedTuple):
+    name: str
+    stored: Shaped[np.ndarray, "size size"]
+
+
+def predict(config: PredictConfig) -> int:
+    """Write the table, and the pictures if asked for.
+
+    Returns:
+        0 when every file was answered for, 1 when some could not be read; these are named.
+
+    Raises:
+        InputError: the run is not finished, an input is missing, or no file could be read.
+    """
+    tuned = load_tuned(config.run)
+    files = list(_files(config.inputs))
+    here = compute(config.device, config.precision)
+    tuned.model.to(here.device)
+    rows: list[dict[str, object]] = []
+    refused: list[SetAside] = []
+    with progress("predict", len(files), unit="files") as ticker:
+        for start in range(0, len(files), CHUNK):
+            pictures = []
+            for name, path in files[start : start + CHUNK]:
+                try:
+                    values = read_pixels(path).values
+                    pictures.append(_Picture(name, fitted(values, **tuned.stored)))
+                except UnreadableError as error:
+                    refused.append(SetAside(name, str(error)))
+                ticker.advance()
+            if pictures:
+                rows += _answers(tuned, pictures, here, config)
+    for one in refused:
+        console.print(f"cannot read {one.path}: {one.reason}", style="yellow", markup=False)
+    if not rows:
+        raise InputError(f"none of the {len(files)} files given could be read as a picture")
+    with replacing(config.out) as temporary:
+        table = pl.DataFrame(rows)
+        if config.out.suffix == ".csv":
+            table.write_csv(temporary)
+        else:
+            table.write_parquet(temporary)
+    console.print(f"{len(rows)} pictures answered for, {len(refused)} not read: {config.out}")
+    return 1 if refused else 0
+
+
+def _files(inputs: Sequence[Path]) -> Iterator[tuple[str, Path]]:
+    """Every file and what to call it: as it was given, or by its place in the given folder."""
+    for given in inputs:
+        if given.is_dir():
+            found = sorted(path for path in given.rglob("*") if path.is_file())
+            visible = [p for p in found if not p.relative_to(given).as_posix().startswith(".")]
+            if not visible:
+                raise InputError(f"the folder {given} holds no files")
+            for path in visible:
+                yield str(path), path
+        elif given.exists():
+            yield str(given), given
+        else:
+            raise InputError(f"nothing is at {given}; check the path")
+
+
+def _answers(
+    tuned: Tuned, pictures: Sequence[_Picture], here: Compute, config: PredictConfig
+) -> list[dict[str, object]]:
+    seen = torch.stack(
+        [evaluated(picture.stored, tuned.preprocessing).float() for picture in pictures]
+    )
+    scores = logits(
+        tuned.model,
+        lambda positions: seen[torch.from_numpy(positions)],
+        len(pictures),
+        tuned.preprocessing,
+        here,
+        config.batch,
+    )
+    probabilities = 1 / (1 + np.exp(-scores))
+    if config.saliency is not None:
+        for picture, image, row in zip(pictures, seen, probabilities, strict=True):
+            _draw(tuned, picture.name, image, int(row.argmax()), here, config.saliency)
+    return [
+        {"file": picture.name} | _row(tuned, row)
+        for picture, row in zip(pictures, probabilities, strict=True)
+    ]
+
+
+def _row(tuned: Tuned, probabilities: Float[np.ndarray, "labels"]) -> dict[str, object]:
+    """A probability a label, and whether it reaches the threshold chosen on validation."""
+    row: dict[str, object] = {}
+    for label, probability in zip(tuned.labels, probabilities, strict=True):
+        threshold = tuned.thresholds[label]
+        row[label] = float(probability)
+        row[f"{label} called"] = None if threshold is None else bool(probability >= threshold)
+    return row
+
+
+def _draw(tuned: Tuned, name: str, image: Tensor, label: int, here: Compute, folder: Path) -> None:
+    heat = class_activation(
+        tuned.model, normalised(image[None].to(here.device), tuned.preprocessing), label
+    )
+    grey = image[0].round().to(torch.uint8).numpy()
+    flat = "_".join(part for part in Path(name).parts if part not in ("/", "..", "."))
+    with replacing(folder / f"{flat}.{tuned.labels[label].replace('/', '_')}.png") as temporary:
+        Image.fromarray(saliency_overlay(grey, heat)).save(temporary, format="PNG")
