@@ -4,6 +4,7 @@ Lengths are in half fields: x and y run from -1 to 1, the patient's right on the
 picture, y downwards. Shadows add up as attenuation and become grey values at the end.
 """
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -50,7 +51,7 @@ class Acquisition:
     noise: float
     tilt: float
     marker: str
-    border: tuple[float, float, float, float]
+    border: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -83,10 +84,10 @@ def acquisition(rng: np.random.Generator, patient: Patient) -> Acquisition:
         breath=float(np.clip(rng.normal(0.3 if supine else 0.6, 0.2), 0, 1)),
         penetration=float(np.exp(rng.normal(0.08 - 0.2 * patient.build.fat, 0.14))),
         gamma=float(np.exp(rng.normal(0.0, 0.17))),
-        noise=float(rng.uniform(0.006, 0.018) + 0.012 * patient.build.fat),
+        noise=float(rng.uniform(0.005, 0.014) + 0.012 * patient.build.fat),
         tilt=float(rng.normal(0, 0.035)),
         marker=marker,
-        border=(border[0], border[1], border[2], border[3]),
+        border=tuple(border.tolist()),
     )
 
 
@@ -130,13 +131,18 @@ def _grid(size: int) -> tuple[Field, Field]:
     return x, y
 
 
+def _interpolated(at: Field, points: tuple[float, ...], values: tuple[float, ...]) -> Field:
+    return np.interp(at, points, values).astype(np.float32)
+
+
+def _chosen(where: Bool[np.ndarray, "size size"], yes: float, no: float) -> Field:
+    return np.where(where, np.float32(yes), np.float32(no))
+
+
 def _placed(taken: Acquisition, size: int) -> tuple[Field, Field]:
     x, y = _grid(size)
-    x, y = x - np.float32(taken.shift[0]), y - np.float32(taken.shift[1])
-    c, s = (
-        np.float32(np.cos(taken.turn) / taken.scale),
-        np.float32(np.sin(taken.turn) / taken.scale),
-    )
+    x, y = x - taken.shift[0], y - taken.shift[1]
+    c, s = math.cos(taken.turn) / taken.scale, math.sin(taken.turn) / taken.scale
     return c * x + s * y, c * y - s * x
 
 
@@ -145,26 +151,25 @@ def _organs(
 ) -> Canvas:
     """The outlines that everything else refers to."""
     pixel = 2 / len(x)
-    side = np.abs(x) / np.float32(build.width)
-    right = x < 0
+    side = np.abs(x) / build.width
     # The superellipse leans outwards with depth, as rib cages do.
-    top = np.float32(-0.80 * build.height + 0.03)
-    middle = np.float32(0.28)
+    top = -0.80 * build.height + 0.03
+    middle = 0.28
     leaning = side - (0.435 + 0.055 * y)
     ellipse = np.abs(leaning / (0.335 + 0.045 * y)) ** 2.3
-    ellipse += np.abs((y - middle) / (middle - top)) ** np.where(y < middle, 2.5, 6.0)
+    ellipse += np.abs((y - middle) / (middle - top)) ** _chosen(y < middle, 2.5, 6.0)
     drop = 0.11 * (taken.breath - 0.5)
-    domes = np.where(right, build.domes[0], build.domes[1]).astype(np.float32) + np.float32(drop)
-    diaphragm = domes + 0.8 * np.square(side - np.float32(0.36)) * (1 + 0.45 * (side > 0.36))
+    domes = _chosen(x < 0, build.domes[0] + drop, build.domes[1] + drop)
+    diaphragm = domes + 0.8 * np.square(side - 0.36) * _chosen(side > 0.36, 1.45, 1.0)
     heart = _heart(build, taken, lesions, x, y, drop)
-    middle_width = np.interp(y, MIDDLE_Y, MIDDLE_X).astype(np.float32)
+    middle_width = _interpolated(y, MIDDLE_Y, MIDDLE_X)
     knob = 0.035 + 0.8 * build.knob - np.hypot(x - 0.095, (y + 0.37) * 0.9)
-    border = np.maximum(middle_width * np.where(right, 0.88, 0.92) - np.abs(x), knob)
+    border = np.maximum(middle_width * _chosen(x < 0, 0.88, 0.92) - np.abs(x), knob)
     mediastinum = soft(border, 0.02 + pixel)
     cage = soft((1 - ellipse) * 0.3, 0.035 + pixel)
     above = soft(diaphragm - y, 0.012 + pixel)
     lungs = cage * above * (1 - np.maximum(mediastinum, heart))
-    body = np.interp(y, BODY_Y, BODY_X).astype(np.float32) * (0.94 + 0.1 * build.fat) * build.width
+    body = _interpolated(y, BODY_Y, BODY_X) * (0.94 + 0.1 * build.fat) * build.width
     return Canvas(
         x, y, side, pixel, lungs, cage, heart, mediastinum, above, diaphragm, body, ellipse
     )
@@ -178,12 +183,12 @@ def _heart(
     for lesion in lesions:
         if lesion.finding is Finding.CARDIOMEGALY:
             ratio = max(ratio, 0.515) + 0.025 + 0.09 * lesion.extent
-    half = np.float32(0.72 * build.width * ratio)
+    half = 0.72 * build.width * ratio
     low = (build.domes[0] + build.domes[1]) / 2 + drop
-    depth = np.clip((y + 0.24) / np.float32(low + 0.05 + 0.24), 0, 1.2)
-    left = 0.15 + (1.30 * half - 0.15) * np.interp(depth, HEART_DEPTH, HEART_LEFT)
-    right = 0.09 + (0.70 * half - 0.09) * np.interp(depth, HEART_DEPTH, HEART_RIGHT)
-    inside = np.minimum(left - x, right + x).astype(np.float32)
+    depth = np.clip((y + 0.24) / (low + 0.05 + 0.24), 0, 1.2)
+    left = 0.15 + (1.30 * half - 0.15) * _interpolated(depth, HEART_DEPTH, HEART_LEFT)
+    right = 0.09 + (0.70 * half - 0.09) * _interpolated(depth, HEART_DEPTH, HEART_RIGHT)
+    inside = np.minimum(left - x, right + x)
     return soft(inside, 0.018 + 2 / len(x)) * soft(depth - 0.05, 0.1)
 
 
@@ -279,7 +284,7 @@ def _tree(seed: int) -> tuple[Float32[np.ndarray, "segments 4"], ...]:
 
 def _vessels(build: Build, taken: Acquisition, size: int, canvas: Canvas) -> Shadow:
     """The tree of vessels, drawn at twice the size so that thin ones fade instead of breaking."""
-    c, s = np.cos(taken.turn) * taken.scale, np.sin(taken.turn) * taken.scale
+    c, s = math.cos(taken.turn) * taken.scale, math.sin(taken.turn) * taken.scale
     turn = np.array([[c, s], [-s, c]]) * np.array([[build.width], [build.height]])
     page = Image.new("L", (size * 2, size * 2))
     pen = ImageDraw.Draw(page)
@@ -292,7 +297,7 @@ def _vessels(build: Build, taken: Acquisition, size: int, canvas: Canvas) -> Sha
             pen.line(ends, fill=round(70 + 160 * thinning), width=width)
     small = page.resize((size, size), Image.Resampling.HAMMING)
     hila = soft(0.115 - np.hypot(canvas.side - 0.185, (canvas.y + 0.035) * 0.62), 0.10)
-    return np.asarray(small, dtype=np.float32) * np.float32(0.105 / 255) + 0.055 * hila
+    return np.asarray(small, dtype=np.float32) * (0.105 / 255) + 0.055 * hila
 
 
 def _developed(
@@ -301,14 +306,14 @@ def _developed(
     """From attenuation to grey: penetration, tone curve, unevenness, noise, marker, borders."""
     gx, gy = _grid(size)
     inside = soft(canvas.body - np.abs(canvas.x), 0.012 + canvas.pixel)
-    dense = np.clip(shadow, 0, None) / np.float32(taken.penetration)
-    image = 1 - np.exp(-np.float32(1.75) * dense * dense - np.float32(0.55) * dense)
+    dense = np.clip(shadow, 0, None) / taken.penetration
+    image = 1 - np.exp(-1.75 * dense * dense - 0.55 * dense)
     image = (0.03 + 1.12 * image * inside) * (1 + taken.tilt * gx - 0.6 * taken.tilt * gy)
-    image = np.clip(image, 0, 1) ** np.float32(taken.gamma)
+    image = np.clip(image, 0, 1) ** taken.gamma
     grain = rng.standard_normal((size, size), dtype=np.float32)
     # Films and detectors blur a little; half-and-half neighbours keep grain from being pixel-sharp.
     grain = 0.6 * grain + 0.3 * np.roll(grain, 1, 0) + 0.3 * np.roll(grain, 1, 1)
-    image += grain * np.float32(taken.noise) * (0.45 + image)
+    image += grain * taken.noise * (0.45 + image)
     if taken.marker:
         image = np.maximum(image, _marker(taken, size))
     left, upper, right, lower = taken.border

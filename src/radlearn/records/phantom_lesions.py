@@ -46,7 +46,7 @@ class Canvas:
 
 def soft(distance: Field, width: float) -> Field:
     """0 where `distance` is below -width, 1 above width, smooth between."""
-    t = np.clip(distance * np.float32(0.5 / width) + np.float32(0.5), 0, 1)
+    t = np.clip(distance * (0.5 / width) + 0.5, 0, 1)
     return t * t * (3 - 2 * t)
 
 
@@ -64,7 +64,7 @@ def add_lesion(canvas: Canvas, shadow: Shadow, lesion: Lesion) -> tuple[Shadow, 
         return shadow, canvas.heart > 0.5
     sign = -1.0 if lesion.side == "right" else 1.0
     lung = canvas.lungs * (canvas.x * sign > 0)
-    x = canvas.x * np.float32(sign)
+    x = canvas.x * sign
     if lesion.finding is Finding.NODULE:
         return _nodule(canvas, shadow, lesion, lung, x)
     if lesion.finding is Finding.CONSOLIDATION:
@@ -77,23 +77,23 @@ def add_lesion(canvas: Canvas, shadow: Shadow, lesion: Lesion) -> tuple[Shadow, 
 def _nodule(
     canvas: Canvas, shadow: Shadow, lesion: Lesion, lung: Field, x: Field
 ) -> tuple[Shadow, Area]:
-    radius = 0.034 + 0.05 * lesion.extent
-    dx, dy = x - np.float32(lesion.x), canvas.y - np.float32(lesion.y)
+    radius = 0.042 + 0.06 * lesion.extent
+    dx, dy = x - lesion.x, canvas.y - lesion.y
     wobble = 1 + 0.10 * np.sin(3 * np.arctan2(dy, dx) + lesion.seed % 7)
     distance = np.hypot(dx, dy) * wobble
     inside = soft(radius - distance, 0.016 + canvas.pixel)
     # A ball casts the shadow of its thickness.
     dome = inside * (0.55 + 0.45 * np.sqrt(np.clip(1 - (distance / radius) ** 2, 0, 1)))
     shown = soft(canvas.cage - 0.4, 0.3)
-    return shadow + shown * dome * (0.075 + 0.11 * lesion.strength), distance < radius
+    return shadow + shown * dome * (0.10 + 0.14 * lesion.strength), distance < radius
 
 
 def _consolidation(
     canvas: Canvas, shadow: Shadow, lesion: Lesion, lung: Field, x: Field
 ) -> tuple[Shadow, Area]:
     size = len(x)
-    radius = 0.13 + 0.14 * lesion.extent
-    dx, dy = (x - np.float32(lesion.x)) / 1.1, canvas.y - np.float32(lesion.y)
+    radius = 0.17 + 0.16 * lesion.extent
+    dx, dy = (x - lesion.x) / 1.1, canvas.y - lesion.y
     ragged = 0.22 * smooth_noise(lesion.seed, 9, size) + 0.12 * smooth_noise(
         lesion.seed + 1, 22, size
     )
@@ -101,18 +101,18 @@ def _consolidation(
     cloud = soft(level - 0.32, 0.42)
     mottle = 0.8 + 0.2 * smooth_noise(lesion.seed + 2, 30, size)
     area = (cloud > 0.4) & (lung > 0.5)
-    return shadow + lung * cloud * mottle * (0.065 + 0.125 * lesion.strength), area
+    return shadow + lung * cloud * mottle * (0.10 + 0.15 * lesion.strength), area
 
 
 def _effusion(canvas: Canvas, shadow: Shadow, lesion: Lesion, lung: Field) -> tuple[Shadow, Area]:
     """Fluid fills the angle first; its surface climbs along the chest wall (the meniscus)."""
     right = canvas.x < 0
     base = np.where(right, *_angles(canvas)).astype(np.float32)
-    top = base - np.float32(0.055 + 0.40 * lesion.extent**1.3)
+    top = base - (0.03 + 0.40 * lesion.extent**1.5)
     climb = 0.16 * np.clip(canvas.side - 0.30, 0, 1) ** 2 / 0.16
     level = top + 0.07 - climb * (0.6 + 0.6 * lesion.extent)
     fluid = lung * soft(canvas.y - level, 0.028 + canvas.pixel)
-    fill = 0.15 + 0.12 * lesion.strength + 0.06 * lesion.extent
+    fill = 0.12 + 0.12 * lesion.strength + 0.06 * lesion.extent
     return shadow + fluid * fill, (fluid > 0.5)
 
 
@@ -129,7 +129,7 @@ def _pneumothorax(
     canvas: Canvas, shadow: Shadow, lesion: Lesion, lung: Field
 ) -> tuple[Shadow, Area]:
     """Air around a lung that has shrunk from the apex and the side, and the line of its pleura."""
-    gap = 0.045 + 0.17 * lesion.extent
+    gap = 0.08 + 0.20 * lesion.extent
     apex = np.clip(0.25 - canvas.y, 0, 1) ** 0.7
     rim = 1 - gap * (0.35 + 1.6 * apex)
     shrunk = np.clip(rim, 0.2, 1) ** 2.3
@@ -137,5 +137,5 @@ def _pneumothorax(
     air = air * soft(0.5 - canvas.y, 0.15)
     pleura = lung * soft(0.010 - np.abs((canvas.ellipse - shrunk) * 0.25), 0.012 + canvas.pixel / 2)
     pleura = pleura * soft(0.4 - canvas.y, 0.15)
-    depth = 0.035 + 0.055 * lesion.strength
-    return shadow - air * depth + pleura * 0.05, air > 0.5
+    depth = 0.065 + 0.065 * lesion.strength
+    return shadow - air * depth + pleura * 0.07, air > 0.5

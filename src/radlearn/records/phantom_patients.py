@@ -125,16 +125,16 @@ def phantom_patient(patient: int, seed: int) -> Patient:
 def _build(rng: np.random.Generator, sex: str, age: float) -> Build:
     female = sex == "F"
     return Build(
-        width=rng.normal(0.96 if female else 1.0, 0.045),
-        height=rng.normal(0.97 if female else 1.01, 0.05),
+        width=float(rng.normal(0.96 if female else 1.0, 0.045)),
+        height=float(rng.normal(0.97 if female else 1.01, 0.05)),
         fat=float(rng.beta(1.8, 2.4)),
         bone=float(np.clip(rng.normal(1.08 - 0.003 * max(age - 50, 0), 0.12), 0.6, 1.4)),
         heart=float(np.clip(rng.normal(0.44 + 0.0004 * (age - 50), 0.026), 0.37, 0.495)),
-        rib_gap=rng.normal(0.158, 0.009),
+        rib_gap=float(rng.normal(0.158, 0.009)),
         rib_slope=float(np.clip(rng.normal(0.28, 0.06), 0.15, 0.42)),
-        spine=rng.normal(0, 0.016),
+        spine=float(rng.normal(0, 0.016)),
         knob=float(np.clip(rng.normal(0.075 + 0.0007 * (age - 50), 0.015), 0.04, 0.14)),
-        domes=(rng.normal(0.50, 0.04), rng.normal(0.55, 0.04)),
+        domes=(float(rng.normal(0.50, 0.04)), float(rng.normal(0.55, 0.04))),
         breasts=float(rng.uniform(0.3, 1.0)) if female else 0.0,
         vessels=int(rng.integers(2**31)),
     )
