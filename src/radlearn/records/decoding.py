@@ -21,6 +21,7 @@ from jaxtyping import Shaped, UInt8
 from radlearn.errors import InputError
 from radlearn.records.duplicates import picture_hash
 from radlearn.records.geometry import Fit, fitted, fitted_mask
+from radlearn.records.masks import read_mask
 from radlearn.records.readers import Limits, read_pixels
 from radlearn.records.record import MaskSource, View
 
@@ -94,8 +95,6 @@ def decode(job: Job) -> Decoded:
     if job.mask is None:
         return decoded
     try:
-        from radlearn.records.masks import read_mask
-
         mask = fitted_mask(read_mask(job.mask, job.limits), height, width, job.size, job.fit)
     except Exception as error:
         return replace(decoded, mask_reason=_reason(error))

@@ -1,101 +1,129 @@
-"""Near-duplicate pictures: the same radiograph resized, recompressed, cropped to its centre square.
+"""Near-duplicate pictures: one radiograph resized, recompressed, windowed, cut, or put in a frame.
 
-Two steps. A perceptual hash (of the whole picture, and of its centre square, which is what many
-collections keep) proposes pairs; the correlation of small pictures confirms them, since radiographs
-of different patients look alike to any hash.
+Two steps. Perceptual hashes (Zauner, 2010; from the `imagehash` package) propose pairs: of the
+picture without its flat frame, of its centre square (what many collections keep), and of its
+inner part (so that a cut edge is met halfway). Radiographs of different patients look alike to any
+hash, so `alignment.likeness` decides.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 
 import imagehash
 import numpy as np
-from jaxtyping import Float, Integer, Shaped, UInt64
+from jaxtyping import Float, Shaped, UInt8, UInt64
 from PIL import Image
 
-HASH_SIDE = 16  # 256 bits; with 64, a pair in 500 of different patients' radiographs is a candidate
-CANDIDATE_BITS = 60
-SMALL_SIDE = 64
-SAME_CORRELATION = 0.98
-CHUNK = 1024
+from radlearn.records.alignment import SIDE, likeness
 
-Small = Float[np.ndarray, "views 64 64"]
+HASH_SIDE = 16
+HASH_BITS = HASH_SIDE**2  # with 64 bits, one in 500 pairs of different patients is a candidate
+WORDS = HASH_BITS // 64
+CANDIDATE_BITS = 56
+SAME_LIKENESS = 0.82
+WORKING_SIDE = 512  # pixels; finer structure is in none of the hashes
+FRAME_CONTRAST = 12  # a row or column whose grey values spread less is part of a frame
+INNER_CUT = 0.035
+WHOLE, SQUARE, INNER = range(3)
+MEETINGS = ((WHOLE, WHOLE), (SQUARE, SQUARE), (WHOLE, INNER), (INNER, WHOLE))
+BLOCK = (64, 8192)  # pictures compared at once: small enough for a core's cache
+
+Small = Float[np.ndarray, "2 64 64"]
+Hashes = UInt64[np.ndarray, "views words pictures"]
 
 
 def picture_hash(values: Shaped[np.ndarray, "height width"]) -> str:
-    """Perceptual hashes of the whole picture and of its centre square: 64 hex digits each."""
-    grey = as_grey(values)
-    return "".join(str(imagehash.phash(view, HASH_SIDE)) for view in (grey, centre_square(grey)))
+    """Perceptual hashes of whole, centre square and inner part: 64 hex digits each."""
+    whole, square = _views(values)
+    width, height = whole.size
+    cut = round(width * INNER_CUT), round(height * INNER_CUT)
+    inner = whole.crop((*cut, max(width - cut[0], 1), max(height - cut[1], 1)))
+    return "".join(str(imagehash.phash(view, HASH_SIDE)) for view in (whole, square, inner))
 
 
 def small_pictures(values: Shaped[np.ndarray, "height width"]) -> Small:
-    """The whole picture and its centre square, small, in [0, 255]."""
-    grey = as_grey(values)
-    return np.stack(
-        [
-            np.asarray(view.resize((SMALL_SIDE, SMALL_SIDE), Image.Resampling.BOX), np.float32)
-            for view in (grey, centre_square(grey))
-        ]
-    )
+    """The picture without its frame and its centre square, 64 x 64, grey values in [0, 255]."""
+    shape, box = (SIDE, SIDE), Image.Resampling.BOX
+    return np.stack([np.asarray(view.resize(shape, box), np.float32) for view in _views(values)])
 
 
-def as_grey(values: Shaped[np.ndarray, "height width"]) -> Image.Image:
-    return Image.fromarray(values if values.dtype == np.uint8 else (values >> 8).astype(np.uint8))
-
-
-def centre_square(picture: Image.Image) -> Image.Image:
-    width, height = picture.size
+def _views(values: Shaped[np.ndarray, "height width"]) -> tuple[Image.Image, Image.Image]:
+    grey = Image.fromarray(values if values.dtype == np.uint8 else (values >> 8).astype(np.uint8))
+    if (factor := max(grey.size) // WORKING_SIDE) > 1:
+        grey = grey.reduce(factor)
+    whole = Image.fromarray(_unframed(np.asarray(grey)))
+    width, height = whole.size
     side = min(width, height)
     left, top = (width - side) // 2, (height - side) // 2
-    return picture.crop((left, top, left + side, top + side))
+    return whole, whole.crop((left, top, left + side, top + side))
+
+
+def _unframed(
+    grey: UInt8[np.ndarray, "height width"],
+) -> UInt8[np.ndarray, "inner_height inner_width"]:
+    """Without rows and columns at the edges that are all of one grey, give or take."""
+    kept = []
+    for axis in (1, 0):
+        low, high = np.percentile(grey, [2, 98], axis=axis)
+        places = np.flatnonzero(high - low > FRAME_CONTRAST)
+        kept.append(slice(places[0], places[-1] + 1) if len(places) else slice(None))
+    return grey[kept[0], kept[1]]
 
 
 def candidates(
     hashes: Sequence[str | None], others: Sequence[str | None] | None = None
-) -> Integer[np.ndarray, "pairs 2"]:
-    """Pairs of positions whose pictures may be the same.
+) -> Iterator[tuple[int, int]]:
+    """Pairs of positions whose pictures may be the same, in order, each once.
 
     Args:
         hashes: as `picture_hash` gives; None where there is no picture.
         others: a second list; without it pairs are sought within `hashes` (first < second).
     """
-    at, views = _bits(hashes)
-    other_at, other_views = (at, views) if others is None else _bits(others)
-    found = []
-    for start in range(0, len(at), CHUNK):
-        first = start if others is None else 0
-        near = np.zeros((len(at[start : start + CHUNK]), len(other_at) - first), bool)
-        for view in range(2):
-            distance = np.zeros(near.shape, np.uint16)
-            for word in range(views.shape[2]):
-                mine = views[view, start : start + CHUNK, word]
-                theirs = other_views[view, first:, word]
-                distance += np.bitwise_count(mine[:, None] ^ theirs[None])
-            near |= distance <= CANDIDATE_BITS
-        rows, columns = np.nonzero(near)
-        if others is None:
-            rows, columns = rows[columns > rows], columns[columns > rows]
-        found.append(np.stack([at[start + rows], other_at[first + columns]], axis=1))
-    return np.concatenate(found) if found else np.zeros((0, 2), np.int64)
+    at, mine = _bits(hashes)
+    other_at, theirs = (at, mine) if others is None else _bits(others)
+    rows, columns = BLOCK
+    blocks = [
+        (row, column)
+        for row in range(0, len(at), rows)
+        for column in range(0, len(other_at), columns)
+        if others is not None or column + columns > row
+    ]
+
+    def near(block: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        row, column = block
+        first, second = np.nonzero(
+            _near(mine[..., row : row + rows], theirs[..., column : column + columns])
+        )
+        return at[row + first], other_at[column + second]
+
+    with ThreadPoolExecutor() as pool:  # NumPy lets go of the lock
+        for first, second in pool.map(near, blocks):
+            for i, j in zip(first.tolist(), second.tolist(), strict=True):
+                if others is not None or i < j:
+                    yield i, j
 
 
-def _bits(
-    hashes: Sequence[str | None],
-) -> tuple[Integer[np.ndarray, " pictures"], UInt64[np.ndarray, "2 pictures words"]]:
+def _near(mine: Hashes, theirs: Hashes) -> Shaped[np.ndarray, "mine theirs"]:
+    found = np.zeros((mine.shape[2], theirs.shape[2]), bool)
+    for view, other in MEETINGS:
+        distance = np.zeros(found.shape, np.uint16)
+        for word in range(WORDS):
+            distance += np.bitwise_count(mine[view, word][:, None] ^ theirs[other, word])
+        found |= distance <= CANDIDATE_BITS
+    return found
+
+
+def _bits(hashes: Sequence[str | None]) -> tuple[Shaped[np.ndarray, " pictures"], Hashes]:
     at = np.array([i for i, value in enumerate(hashes) if value is not None], np.int64)
-    digits = "".join(value for value in hashes if value is not None)
-    words = np.frombuffer(bytes.fromhex(digits), np.uint64).reshape(len(at), 2, HASH_SIDE**2 // 64)
-    return at, np.ascontiguousarray(words.transpose(1, 0, 2))
+    digits = bytes.fromhex("".join(value for value in hashes if value is not None))
+    words = np.frombuffer(digits, np.uint64).reshape(len(at), 3, WORDS)
+    return at, np.ascontiguousarray(words.transpose(1, 2, 0))
 
 
 def same_picture(one: Small, other: Small) -> bool:
-    """Whether two pictures are the same one, by the better of their two views."""
-    return max(_correlation(a, b) for a, b in zip(one, other, strict=True)) >= SAME_CORRELATION
-
-
-def _correlation(a: Float[np.ndarray, "64 64"], b: Float[np.ndarray, "64 64"]) -> float:
-    a, b = a - a.mean(), b - b.mean()
-    scale = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return float((a * b).sum()) / scale if scale > 0 else 0.0
+    """Whether two pictures are the same one, as a whole or in their centre squares."""
+    return any(likeness(a, b) >= SAME_LIKENESS for a, b in zip(one, other, strict=True))
 
 
 def twins(
@@ -103,6 +131,8 @@ def twins(
     small: Callable[[int], Small],
     others: Sequence[str | None] | None = None,
     other_small: Callable[[int], Small] | None = None,
+    *,
+    known: Callable[[int, int], bool] = lambda i, j: False,
 ) -> list[tuple[int, int]]:
     """Pairs of positions whose pictures are the same.
 
@@ -110,9 +140,11 @@ def twins(
         hashes: as `picture_hash` gives; None where there is no picture.
         small: the small pictures of a position; asked only for candidates.
         others, other_small: a second list; without it pairs are sought within `hashes`.
+        known: pairs that need no answer, such as those of one patient.
     """
-    found = []
-    for i, j in candidates(hashes, others).tolist():
-        if same_picture(small(i), (other_small or small)(j)):
-            found.append((i, j))
-    return found
+    seen, other_seen = lru_cache(1024)(small), lru_cache(1024)(other_small or small)
+    return [
+        (i, j)
+        for i, j in candidates(hashes, others)
+        if not known(i, j) and same_picture(seen(i), other_seen(j))
+    ]

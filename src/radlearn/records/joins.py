@@ -56,9 +56,11 @@ def join(
     """
     ids = store.rows["id"].to_list()
     hashes = store.rows["phash"].to_list()
-    pairs = [
-        (i, j) for i, j in twins(hashes, partial(small_of, store)) if patients[i] != patients[j]
-    ]
+    pairs = twins(
+        hashes,
+        partial(small_of, store),
+        known=lambda i, j: patients[i] == patients[j],
+    )
     present = set(patients)
     groups: list[list[tuple[str, str]]] = [
         [("own", patient) for patient in sorted(group & present)] for group in same_patient
