@@ -107,7 +107,8 @@ def _records(
         if "x-ray" not in row["modality"].lower():
             set_aside.append(SetAside(name, f"not a radiograph: {row['modality'] or 'unknown'}"))
             continue
-        image = located((base / (row.get("folder") or "images"), base), [name], set_aside, name)
+        names = (f"{row.get('folder') or 'images'}/{name}", name)
+        image = located([base], names, set_aside, name)
         if image is None:
             continue
         met.add(name)

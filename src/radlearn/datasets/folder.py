@@ -6,7 +6,7 @@ from pathlib import Path
 
 from radlearn.datasets.headers import dicom_patient
 from radlearn.datasets.options import LayoutOptions
-from radlearn.datasets.places import located, walk
+from radlearn.datasets.places import bare, located, walk
 from radlearn.datasets.tables import (
     EMPTY,
     Table,
@@ -113,7 +113,7 @@ def _by_folder(names: Iterable[Path], options: LayoutOptions) -> bool:
 def _patient(name: Path, image: Path | None, by_folder: bool, options: LayoutOptions) -> str:
     if options.patient_from == "auto" and image and (patient := dicom_patient(image)):
         return patient
-    return str(name.parent) if by_folder and name.parent != Path() else str(name.with_suffix(""))
+    return str(name.parent) if by_folder and name.parent != Path() else bare(str(name))
 
 
 def _named(options: LayoutOptions) -> list[str]:
@@ -206,7 +206,7 @@ def _mask(root: Path, image: str, options: LayoutOptions) -> MaskFiles | None:
     """The mask of the same name (folders and all, or the name alone) in the masks' folder."""
     if options.mask_folder is None or not image:
         return None
-    stems = (str(Path(image).with_suffix("")), Path(image).stem)
+    stems = (bare(image), bare(Path(image).name))
     names = [stem + suffix for stem in stems for suffix in MASK_SUFFIXES]
     path = located([options.mask_folder], names, None, "")
     return MaskFiles((path,)) if path else None

@@ -1,6 +1,7 @@
 """Where a source's files are; nothing that a table names is read outside of its folder."""
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from radlearn.records.record import SetAside
 
 OUTSIDE = "its name leads out of the folder"
 MISSING = "the file is missing"
+ENDING = re.compile(r"(\.nii)?\.[A-Za-z]\w{1,4}$")
 RUBBISH = {"thumbs.db", "desktop.ini", "__macosx"}
 
 
@@ -84,6 +86,11 @@ def located(
     if set_aside is not None:
         set_aside.append(SetAside(shown[:500], reason))
     return None
+
+
+def bare(name: str) -> str:
+    """`name` without its ending; the last number of a DICOM UID is none."""
+    return ENDING.sub("", name)
 
 
 def tails(name: str, least: int) -> list[str]:

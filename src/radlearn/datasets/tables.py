@@ -5,9 +5,8 @@ import gzip
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from io import TextIOWrapper
+from io import BufferedReader, TextIOWrapper
 from pathlib import Path
-from typing import BinaryIO, cast
 
 from radlearn.errors import InputError
 from radlearn.records.dicom_header import FRONTAL, LATERAL, NEITHER
@@ -102,19 +101,18 @@ def text_lines(path: Path) -> Iterator[str]:
     """
     try:
         with path.open("rb") as plain:
-            start = plain.read(2)
-            plain.seek(0)
-            file = cast(BinaryIO, gzip.GzipFile(fileobj=plain)) if start == b"\x1f\x8b" else plain
-            if start in (b"\xff\xfe", b"\xfe\xff"):
-                yield from TextIOWrapper(file, encoding="utf-16", errors="replace", newline="")
-                return
-            first = True
-            while line := file.readline(LINE_LIMIT):
+            packed = plain.peek(2)[:2] == b"\x1f\x8b"
+            file = BufferedReader(gzip.GzipFile(fileobj=plain)) if packed else plain
+            if file.peek(2)[:2] in (b"\xff\xfe", b"\xfe\xff"):
+                wrapper = TextIOWrapper(file, encoding="utf-16", errors="replace", newline="\n")
+                lines: Iterator[str] = iter(lambda: wrapper.readline(LINE_LIMIT), "")
+            else:
+                lines = map(_decoded, iter(lambda: file.readline(LINE_LIMIT), b""))
+            for number, line in enumerate(lines):
                 if len(line) >= LINE_LIMIT:
                     raise InputError(f"{path} has a line of more than {LINE_LIMIT} bytes")
-                text = _decoded(line).replace("\x00", "")
-                yield text.removeprefix("\ufeff") if first else text
-                first = False
+                text = line.replace("\x00", "")
+                yield text if number else text.removeprefix("\ufeff")
     except FileNotFoundError:
         raise InputError(f"there is no file {path}") from None
     except (OSError, EOFError) as error:

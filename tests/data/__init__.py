@@ -1,0 +1,1 @@
+"""Fakes made by script in each data set's real folder layout: `data.NAME.make(root)`."""
