@@ -5,7 +5,7 @@ import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
@@ -27,6 +27,7 @@ WIDTH, HEIGHT = (
 FOREST = 440  # beside a panel on a desk, still readable on a phone
 
 Points = Sequence[tuple[float, float]]
+Corner = Literal["best", "upper left", "lower left", "lower right"]
 
 
 def titled(name: str) -> str:
@@ -142,13 +143,11 @@ def forest(
     title: str,
     scores: Sequence[Score],
     reference: float | None = None,
-    limits: tuple[float, float] | None = None,
 ) -> Figure:
     """Intervals one below the other, grouped by name, a colour a series.
 
     Args:
         reference: where a dashed line stands: no difference, or chance.
-        limits: of the scores' axis, where several plots are to be compared.
     """
     names = list(dict.fromkeys(score.name for score in scores))
     chosen = styles(list(dict.fromkeys(score.series for score in scores)))
@@ -171,8 +170,6 @@ def forest(
         axes.tick_params(axis="y", labelcolor=LIGHT["ink"])
         axes.spines["left"].set_visible(False)
         axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-        if limits is not None:
-            axes.set_xlim(limits)
         if reference is not None:
             axes.axvline(reference, color=LIGHT["quiet"], lw=0.9, ls="--", zorder=0)
         if len(chosen) > 1:
@@ -181,13 +178,13 @@ def forest(
     alt = "; ".join(
         f"{s.name} {s.series}: {s.score:.3f} ({s.low:.3f} to {s.high:.3f})" for s in scores
     )
-    height = 84 + 19 * len(scores) + (13 * len(names) + 24 if len(chosen) > 1 else 0)
+    height = (
+        84 + 19 * len(scores) + (13 * len(names) + 16 * _rows(chosen) if len(chosen) > 1 else 0)
+    )
     return Figure(title, _svg(draw, width=FOREST, height=height), alt)
 
 
-def by_fraction(
-    title: str, scores: Sequence[Score], limits: tuple[float, float] | None = None
-) -> Figure:
+def by_fraction(title: str, scores: Sequence[Score]) -> Figure:
     """Score against the labels used, one line a series; `Score.name` is the amount, in order."""
     names = list(dict.fromkeys(score.name for score in scores))
     chosen = styles(list(dict.fromkeys(score.series for score in scores)))
@@ -196,7 +193,8 @@ def by_fraction(
         for i, (series, style) in enumerate(chosen.items()):
             mine = [score for score in scores if score.series == series]
             # side by side, so that no interval hides another
-            x = [names.index(s.name) + 0.09 * (i - (len(chosen) - 1) / 2) for s in mine]
+            aside = (i - (len(chosen) - 1) / 2) * min(0.09, 0.5 / len(chosen))
+            x = [names.index(s.name) + aside for s in mine]
             colour = LIGHT[style.colour]
             for at, score in zip(x, mine, strict=True):
                 axes.plot([at, at], [score.low, score.high], color=colour, lw=1.6, alpha=0.5)
@@ -204,13 +202,13 @@ def by_fraction(
         axes.set_xticks(range(len(names)), [_short(name) for name in names])
         axes.set_xlim(-0.35, len(names) - 0.65)
         axes.set_xlabel("labels used")
-        if limits is not None:
-            axes.set_ylim(limits)
         if len(chosen) > 1:
             _series_legend(axes, chosen)
 
+    width = WIDTH if len(chosen) <= 3 else FOREST
+    height = HEIGHT + 16 * (1 + _rows(chosen)) + (0 if len(chosen) <= 3 else 70)
     alt = "; ".join(f"{s.series} at {s.name}: {s.score:.3f}" for s in scores)
-    return Figure(title, _svg(draw, height=HEIGHT + 40), alt)
+    return Figure(title, _svg(draw, width, height), alt)
 
 
 def _line(axes: Axes, x: ArrayLike, y: ArrayLike, style: Style, label: str, marked: bool) -> None:
@@ -232,7 +230,7 @@ def _unit_lines(axes: Axes, runs: Mapping[str, Points], steps: bool) -> None:
     _unit(axes, len(runs) > 1, "lower left" if steps else "lower right")
 
 
-def _unit(axes: Axes, legend: bool, where: str) -> None:
+def _unit(axes: Axes, legend: bool, where: Corner) -> None:
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
@@ -240,8 +238,12 @@ def _unit(axes: Axes, legend: bool, where: str) -> None:
         _legend(axes, where)
 
 
-def _legend(axes: Axes, where: str = "best") -> None:
+def _legend(axes: Axes, where: Corner = "best") -> None:
     axes.legend(loc=where, frameon=False, fontsize=10.5, handlelength=1.6, labelcolor=LIGHT["ink"])
+
+
+def _rows(chosen: Mapping[str, Style]) -> int:
+    return -(-len(chosen) // 3)
 
 
 def _series_legend(axes: Axes, chosen: Mapping[str, Style]) -> None:

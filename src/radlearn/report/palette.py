@@ -26,13 +26,17 @@ DARK = {
     "purple": "#e590c2", "gold": "#e4b63f", "slate": "#98a3b0",
 }  # fmt: skip
 
-METHODS = {
+TUNERS = {
     "lora": Style("blue", "-", "o"),
     "full": Style("orange", "-", "s"),
     "linear": Style("green", "-", "^"),
-    "mrm": Style("purple", "-", "D"),
-    "mae": Style("gold", "-", "v"),
-    "scratch": Style("slate", "--", "X"),
+}
+STARTS = {
+    "mrm": Style("purple", "-", "o"),
+    "mae": Style("gold", "--", "D"),
+    "scratch": Style("slate", ":", "X"),
+}
+TERMS = {
     "val": Style("orange", "-", ""),
     "loss": Style("blue", "-", ""),
     "image": Style("green", "-", ""),
@@ -47,18 +51,33 @@ OTHERS = [
 
 
 def styles(names: list[str]) -> dict[str, Style]:
-    """A style for each name: the method's own where the name is one or holds one and nobody else
-    here has taken it, else one of the rest by the order of the names.
+    """A style for each name: its own where it names a method, else one of the rest, in order.
+
+    A name with a tuner and a start ("mrm, lora") has the tuner's colour and the start's dash and
+    marker. Of two names for one method the first has its style.
     """
     chosen: dict[str, Style] = {}
     for name in names:
-        words = re.split(r"[\W_]+", name.lower())
-        own = next((METHODS[word] for word in words if word in METHODS), None)
+        own = _own(re.split(r"[\W_]+", name.lower()))
         if own is not None and own not in chosen.values():
             chosen[name] = own
     free = [style for style in OTHERS if style.colour not in {s.colour for s in chosen.values()}]
     free += [style for style in OTHERS if style not in free and style not in chosen.values()]
     for name in names:
         if name not in chosen:
-            chosen[name] = free.pop(0) if free else OTHERS[zlib.crc32(name.encode()) % len(OTHERS)]
+            chosen[name] = (
+                free.pop(0)
+                if free
+                else OTHERS[zlib.crc32(name.encode("utf-8", "replace")) % len(OTHERS)]
+            )
     return chosen
+
+
+def _own(words: list[str]) -> Style | None:
+    tuner, start, term = (
+        next((known[word] for word in words if word in known), None)
+        for known in (TUNERS, STARTS, TERMS)
+    )
+    if tuner is not None and start is not None:
+        return Style(tuner.colour, start.dash, start.marker)
+    return tuner or start or term
