@@ -27,6 +27,7 @@ from radlearn.records.guard import (
     Limits,
     Refusal,
     contents,
+    head,
     inflated,
     refusals,
     step,
@@ -93,17 +94,17 @@ class Header:
     spacing: tuple[float, float] | None
 
 
-def is_dicom(head: bytes) -> bool:
+def is_dicom(start: bytes) -> bool:
     """Whether a file's first bytes are those of DICOM, with its preamble or without."""
-    if head[128:132] == b"DICM":
+    if start[128:132] == b"DICM":
         return True
-    if len(head) < 8 or (head[2:4] == b"\0\0" and head[4:8] == b"\0\0\0\0"):
+    if len(start) < 8 or (start[2:4] == b"\0\0" and start[4:8] == b"\0\0\0\0"):
         return False
-    little, big = (int.from_bytes(head[:2], order) for order in ("little", "big"))
+    little, big = (int.from_bytes(start[:2], order) for order in ("little", "big"))
     if little in FIRST_GROUPS:
-        length = int.from_bytes(head[4:8], "little")
-        return head[4:6] in VALUE_KINDS or length < 2**16
-    return big in FIRST_GROUPS and head[4:6] in VALUE_KINDS
+        length = int.from_bytes(start[4:8], "little")
+        return start[4:6] in VALUE_KINDS or length < 2**16
+    return big in FIRST_GROUPS and start[4:6] in VALUE_KINDS
 
 
 def read_header(path: Path, limits: Limits = DEFAULT_LIMITS) -> Header:
@@ -113,8 +114,7 @@ def read_header(path: Path, limits: Limits = DEFAULT_LIMITS) -> Header:
         UnreadableError: not DICOM, damaged, or beyond `limits`.
     """
     with refusals(path):
-        with path.open("rb") as file:
-            raw = file.read(HEADER_BYTES)
+        raw = head(path, HEADER_BYTES)
         if not is_dicom(raw):
             raise Refusal("not a DICOM file")
         try:

@@ -13,6 +13,8 @@ from pydicom.uid import UID, RLELossless
 from radlearn.records.dicom_header import PIXELS, code, whole
 from radlearn.records.guard import Limits, Refusal, step
 
+JP2 = b"\0\0\0\x0cjP  "
+JPEG2000 = b"\xff\x4f\xff\x51"
 FRAME_STARTS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
 """JPEG's markers of a frame header, and that of JPEG-LS."""
 
@@ -52,8 +54,14 @@ def stored_values(dataset: Dataset, limits: Limits) -> tuple[Num[np.ndarray, "..
         decoder = get_decoder(syntax)
     except NotImplementedError:
         raise Refusal(f"its transfer syntax is not supported ({name})") from None
-    with step(f"its pixels cannot be decoded ({name})"):
-        values, meta = decoder.as_array(dataset, index=0)
+    try:
+        with step(f"its pixels cannot be decoded ({name})"):
+            values, meta = decoder.as_array(dataset, index=0)
+    except BaseException as error:
+        # The run-length decoder is Rust, and its panics are no Exception.
+        if type(error).__name__ != "PanicException":
+            raise
+        raise Refusal(f"its pixels cannot be decoded ({name}; PanicException)") from None
     if values.shape[:2] != (rows, columns) or values.ndim != (3 if samples == 3 else 2):
         raise Refusal("its pixels do not have the size that its header claims")
     native = values.astype(values.dtype.newbyteorder("="), copy=False)
@@ -96,15 +104,17 @@ def _check_encapsulated(dataset: Dataset, rows: int, columns: int, samples: int,
 
 def codestream_size(frame: bytes) -> tuple[int, int, int] | None:
     """Rows, columns and components that a JPEG, JPEG-LS or JPEG 2000 stream announces, or None."""
-    start = frame.find(b"\xff\x4f\xff\x51")
-    if start >= 0 and not frame.startswith(b"\xff\xd8"):
+    if frame.startswith((JP2, JPEG2000)):
+        start = _first_codestream(frame)
         sizes = frame[start + 8 : start + 42]
-        if len(sizes) < 34:
+        if not frame.startswith(JPEG2000, start) or len(sizes) < 34:
             return None
         right, bottom, left, top = struct.unpack(">4I", sizes[:16])
         return bottom - top, right - left, int.from_bytes(sizes[32:34], "big")
-    offset = frame.find(b"\xff\xd8") + 2
-    while offset >= 2 and offset + 10 <= len(frame):
+    if not frame.startswith(b"\xff\xd8"):
+        return None
+    offset = 2
+    while offset + 10 <= len(frame):
         if frame[offset] != 0xFF:
             return None
         marker = frame[offset + 1]
@@ -116,3 +126,17 @@ def codestream_size(frame: bytes) -> tuple[int, int, int] | None:
             continue
         offset += 2 + int.from_bytes(frame[offset + 2 : offset + 4], "big")
     return None
+
+
+def _first_codestream(frame: bytes) -> int:
+    """Where the codestream of a JP2 file starts; its end where a box before that is damaged.
+
+    pydicom walks the same boxes, and stands still for ever at one of no length.
+    """
+    offset = 0
+    while frame.startswith(JP2) and frame[offset + 4 : offset + 8] != b"jp2c":
+        length = int.from_bytes(frame[offset : offset + 4], "big")
+        if length < 8:
+            return len(frame)
+        offset += length
+    return offset + 8 if offset else 0

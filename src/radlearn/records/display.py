@@ -8,7 +8,9 @@ from jaxtyping import Float64, Int64, Num, UInt8, UInt16
 
 from radlearn.records.guard import Refusal
 
-Values = Float64[np.ndarray, " values"]
+Values = Float64[np.ndarray, "..."]
+Counts = Int64[np.ndarray, "..."]
+Shown = UInt8[np.ndarray, "..."] | UInt16[np.ndarray, "..."]
 Grey = UInt8[np.ndarray, "height width"] | UInt16[np.ndarray, "height width"]
 
 TAILS = 0.005
@@ -92,7 +94,7 @@ def rendered(
 
     dtype = np.uint8 if bits == 8 else np.uint16
 
-    def final(values: Values) -> Grey:
+    def final(values: Values) -> Shown:
         shown = np.rint(chosen.brightness(values, inverted) * np.iinfo(dtype).max).astype(dtype)
         if padding is not None:
             shown[(values >= padding[0]) & (values <= padding[1])] = 0
@@ -101,9 +103,7 @@ def rendered(
     return _mapped(stored, final, dtype), chosen.name
 
 
-def _percentiles(
-    grey: Callable[[Values], Values], levels: Values, counts: Int64[np.ndarray, " values"]
-) -> Rendering:
+def _percentiles(grey: Callable[[Values], Values], levels: Values, counts: Counts) -> Rendering:
     values = grey(levels)
     low, high = _at_ranks(values, counts, TAILS)
     if low == high:
@@ -111,7 +111,7 @@ def _percentiles(
     return Rendering("percentiles", grey, low, high)
 
 
-def _shows(rendering: Rendering, levels: Values, counts: Int64[np.ndarray, " values"]) -> bool:
+def _shows(rendering: Rendering, levels: Values, counts: Counts) -> bool:
     shown = rendering.brightness(levels, inverted=False)
     most = 0.95 * counts.sum()
     if counts[shown <= 0].sum() > most or counts[shown >= 1].sum() > most:
@@ -120,9 +120,7 @@ def _shows(rendering: Rendering, levels: Values, counts: Int64[np.ndarray, " val
     return bright - dark >= 0.1
 
 
-def _at_ranks(
-    values: Values, counts: Int64[np.ndarray, " values"], tail: float
-) -> tuple[float, float]:
+def _at_ranks(values: Values, counts: Counts, tail: float) -> tuple[float, float]:
     """Order statistics from both ends: exact, and symmetric under a change of sign."""
     order = np.argsort(values, kind="stable")
     cumulative = np.cumsum(counts[order])
@@ -144,7 +142,7 @@ def _is_countable(dtype: np.dtype) -> bool:
 
 def _distribution(
     stored: Num[np.ndarray, "height width"],
-) -> tuple[Values, Int64[np.ndarray, " values"]]:
+) -> tuple[Values, Counts]:
     """The finite values and how often each is there; a sample and the two ends of wide types."""
     if _is_countable(stored.dtype):
         bounds = np.iinfo(stored.dtype)
@@ -168,7 +166,7 @@ def _distribution(
 
 
 def _mapped(
-    stored: Num[np.ndarray, "height width"], final: Callable[[Values], Grey], dtype: type
+    stored: Num[np.ndarray, "height width"], final: Callable[[Values], Shown], dtype: type
 ) -> Grey:
     shown: Grey = np.empty(stored.shape, dtype)
     if _is_countable(stored.dtype):

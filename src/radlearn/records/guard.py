@@ -79,12 +79,17 @@ def step(what: str) -> Iterator[None]:
         raise Refusal(f"{what} ({type(error).__name__})") from None
 
 
-def contents(path: Path, limits: Limits) -> bytes:
-    """The whole file, which must be a regular one and no larger than `limits.bytes`."""
+def head(path: Path, size: int) -> bytes:
+    """The first `size` bytes of a regular file: a pipe would be waited for without end."""
     if not path.is_file():
-        raise Refusal("there is no such file" if not path.exists() else "not a regular file")
+        raise Refusal("not a regular file" if path.exists() else "there is no such file")
     with path.open("rb") as file:
-        raw = file.read(limits.bytes + 1)
+        return file.read(size)
+
+
+def contents(path: Path, limits: Limits) -> bytes:
+    """The whole of a regular file no larger than `limits.bytes`."""
+    raw = head(path, limits.bytes + 1)
     if not raw:
         raise Refusal("the file is empty")
     if len(raw) > limits.bytes:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from radlearn.records import dicom, nifti, raster
-from radlearn.records.guard import DEFAULT_LIMITS, Limits, Refusal, refusals
+from radlearn.records.guard import DEFAULT_LIMITS, Limits, Refusal, head, refusals
 from radlearn.records.record import Pixels
 
 __all__ = ["Limits", "is_image", "read_pixels"]
@@ -22,7 +22,7 @@ def is_image(path: Path) -> bool:
     """Whether the contents of `path` begin as DICOM, PNG, JPEG, TIFF or NIfTI do."""
     try:
         return _reader(path) is not None
-    except OSError:
+    except (OSError, Refusal):
         return False
 
 
@@ -40,10 +40,5 @@ def read_pixels(path: Path, limits: Limits = DEFAULT_LIMITS) -> Pixels:
 
 
 def _reader(path: Path) -> Callable[[Path, Limits], Pixels] | None:
-    """The reader of what `path` holds; None for anything else, pipes and folders included."""
-    if not path.is_file():
-        path.stat()  # says that there is no such file
-        return None
-    with path.open("rb") as file:
-        head = file.read(HEAD)
-    return next((read for recognises, read in KINDS if recognises(head)), None)
+    start = head(path, HEAD)
+    return next((read for recognises, read in KINDS if recognises(start)), None)
