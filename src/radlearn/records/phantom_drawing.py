@@ -189,7 +189,7 @@ def _heart(
     left = 0.15 + (1.30 * half - 0.15) * _interpolated(depth, HEART_DEPTH, HEART_LEFT)
     right = 0.09 + (0.70 * half - 0.09) * _interpolated(depth, HEART_DEPTH, HEART_RIGHT)
     inside = np.minimum(left - x, right + x)
-    return soft(inside, 0.018 + 2 / len(x)) * soft(depth - 0.05, 0.1)
+    return soft(inside, 0.018 + 2 / len(x)) * soft(depth - 0.05, 0.1) * soft(1.1 - depth, 0.05)
 
 
 def _soft_parts(canvas: Canvas, build: Build) -> Shadow:
