@@ -5,8 +5,14 @@ from typing import Any
 
 from radlearn.report.figures import Score, forest, roc
 from radlearn.report.finetuning import Evaluation, measure
-from radlearn.report.overview import P_VALUES, Difference, difference_items
-from radlearn.report.page import Figure, Section, Table
+from radlearn.report.page import Figure, Section, Table, interval
+
+P_VALUES = {
+    "p_bootstrap": "p, bootstrap",
+    "p_bootstrap_holm": "after Holm",
+    "p_delong": "p, DeLong",
+    "p_delong_holm": "after Holm",
+}
 
 
 def side_by_side(evaluations: Mapping[str, Evaluation]) -> list[Section]:
@@ -59,25 +65,40 @@ def differences(comparison: Mapping[str, Any]) -> Section:
     Args:
         comparison: what `compare_runs` returned.
     """
-    items = []
+    items: list[Table | Figure] = []
     for pair in comparison["pairs"]:
+        name = f"{pair['second']} − {pair['first']}"
         parts = dict(pair["labels"])
         if len(parts) > 1:
             parts["Mean"] = pair["mean"]
-        found = [
-            Difference(
-                pair["first"],
-                pair["second"],
+        rows = [
+            [
                 label,
-                *(one["difference"][key] for key in ("value", "low", "high")),
-                **{key: one.get(key) for key in P_VALUES},
-            )
+                interval(
+                    *(one["difference"][key] for key in ("value", "low", "high")), signed=True
+                ),
+                *(p_value(one.get(key)) for key in P_VALUES),
+            ]
             for label, one in parts.items()
         ]
-        items += difference_items("", found)
+        items.append(Table(name, ["label", "difference in AUROC", *P_VALUES.values()], rows))
+        scores = [
+            Score("difference", label, one["value"], one["low"], one["high"])
+            for label, one in ((label, part["difference"]) for label, part in parts.items())
+            if None not in (one["value"], one["low"], one["high"])
+        ]
+        if scores:
+            items.append(forest(f"{name}, 95 % intervals", scores, reference=0.0))
     text = (
-        f"AUROC on the same {comparison['records']:,} records of {comparison['patients']:,} "
-        "patients; intervals of the paired bootstrap over patients. An interval across the dashed "
-        "line leaves open which run is better."
+        f"On the same {comparison['records']:,} records of {comparison['patients']:,} patients; "
+        "intervals of the paired bootstrap over patients. An interval across the dashed line "
+        "leaves open which run is better."
     )
     return Section("Differences", text, items)
+
+
+def p_value(p: float | None) -> str:
+    """`<0.001`, or three digits; an en dash where it was not measured."""
+    if p is None or p != p:
+        return "–"
+    return "<0.001" if p < 0.001 else f"{p:.3f}"

@@ -143,11 +143,13 @@ def forest(
     title: str,
     scores: Sequence[Score],
     reference: float | None = None,
+    limits: tuple[float, float] | None = None,
 ) -> Figure:
     """Intervals one below the other, grouped by name, a colour a series.
 
     Args:
         reference: where a dashed line stands: no difference, or chance.
+        limits: of the scores' axis, where several plots are to be compared.
     """
     names = list(dict.fromkeys(score.name for score in scores))
     chosen = styles(list(dict.fromkeys(score.series for score in scores)))
@@ -170,6 +172,8 @@ def forest(
         axes.tick_params(axis="y", labelcolor=LIGHT["ink"])
         axes.spines["left"].set_visible(False)
         axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+        if limits is not None:
+            axes.set_xlim(limits)
         if reference is not None:
             axes.axvline(reference, color=LIGHT["quiet"], lw=0.9, ls="--", zorder=0)
         if len(chosen) > 1:
@@ -184,7 +188,9 @@ def forest(
     return Figure(title, _svg(draw, width=FOREST, height=height), alt)
 
 
-def by_fraction(title: str, scores: Sequence[Score]) -> Figure:
+def by_fraction(
+    title: str, scores: Sequence[Score], limits: tuple[float, float] | None = None
+) -> Figure:
     """Score against the labels used, one line a series; `Score.name` is the amount, in order."""
     names = list(dict.fromkeys(score.name for score in scores))
     chosen = styles(list(dict.fromkeys(score.series for score in scores)))
@@ -202,6 +208,8 @@ def by_fraction(title: str, scores: Sequence[Score]) -> Figure:
         axes.set_xticks(range(len(names)), [_short(name) for name in names])
         axes.set_xlim(-0.35, len(names) - 0.65)
         axes.set_xlabel("labels used")
+        if limits is not None:
+            axes.set_ylim(limits)
         if len(chosen) > 1:
             _series_legend(axes, chosen)
 
