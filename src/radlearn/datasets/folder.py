@@ -21,7 +21,7 @@ from radlearn.errors import InputError
 from radlearn.records.record import MaskFiles, SetAside, Source, SourceRecord
 from radlearn.records.reports import clean_report
 
-HOLDING = "images, or a table (--options.table) that names them"
+HOLDING = "images, or a table that names them"
 NOT_IMAGES = {
     ".csv",
     ".tsv",
@@ -133,8 +133,8 @@ def _rows(
     report_column = options.report_column or "report"
     if not table.has(image_column) and not table.has(report_column):
         raise InputError(
-            f"{table.path} has neither a column {image_column!r} nor {report_column!r}; name one "
-            f"with --options.image-column; its columns are: {', '.join(table.columns[:20])}"
+            f"{table.path} has neither a column {image_column!r} nor {report_column!r}; name the "
+            f"right one by image-column; its columns are: {', '.join(table.columns[:20])}"
         )
     names = (Path(row[image_column]) for row in table) if table.has(image_column) else ()
     by_folder = _by_folder(names, options)

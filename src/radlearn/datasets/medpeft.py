@@ -9,6 +9,7 @@ from radlearn.datasets import chexpert, nih
 from radlearn.datasets.lists import read_list
 from radlearn.datasets.options import LayoutOptions
 from radlearn.datasets.places import located, tails
+from radlearn.datasets.tables import split_of
 from radlearn.errors import InputError
 from radlearn.records.record import SetAside, Source, SourceRecord, Split, View
 
@@ -46,7 +47,7 @@ def records(source: Path, options: LayoutOptions) -> Source:
     names = options.label_columns or LABELS_BY_COUNT.get(count, ())
     if len(names) != count or not listed:
         what = f"{count} labels a line" if listed else "no line with an image and labels"
-        raise InputError(f"{next(iter(lists))} has {what}; name as many with --label-columns")
+        raise InputError(f"{next(iter(lists))} has {what}; name as many by label-columns")
     return Source(
         name="MED-PEFT split lists",
         label_names=tuple(names),
@@ -87,7 +88,8 @@ def _lists(source: Path, options: LayoutOptions) -> dict[Path, Split]:
 
 
 def _split(stem: str) -> Split | None:
-    return next((split for split in Split if split in stem.lower()), None)
+    words = re.split(r"[^a-z]+", stem.lower())
+    return next((split for split in map(split_of, words) if split), None)
 
 
 def _read(lists: dict[Path, Split], set_aside: list[SetAside]) -> tuple[dict[str, Listed], int]:
