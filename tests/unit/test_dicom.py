@@ -52,9 +52,24 @@ def test_every_depth_and_sign_is_shown_in_order_over_the_full_range(
     assert (np.diff(shown.ravel().astype(int)) >= 0).all()
 
 
-def test_eight_bits_without_a_window_are_taken_as_they_are(tmp_path: Path) -> None:
-    values = np.random.default_rng(0).integers(20, 200, (30, 20)).astype(np.uint8)
-    np.testing.assert_array_equal(read(made(tmp_path / "a.dcm", values)), values)
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("shape", [(30, 20), (30, 20, 3)])
+def test_eight_bits_without_a_window_are_taken_as_they_are(
+    tmp_path: Path, dtype: type, shape: tuple[int, ...]
+) -> None:
+    values = np.random.default_rng(0).integers(20, 200, (30, 20)).astype(dtype)
+    stored = values if len(shape) == 2 else np.stack([values] * 3, -1)
+    shown = read(made(tmp_path / "a.dcm", stored, BitsStored=8))
+    assert shown.dtype == np.uint8
+    np.testing.assert_array_equal(shown, values)
+
+
+def test_one_bit_is_black_and_white(tmp_path: Path) -> None:
+    bits = np.random.default_rng(0).random((16, 16)) > 0.5
+    packed = np.packbits(bits, bitorder="little").tobytes()
+    one = {"BitsAllocated": 1, "BitsStored": 1, "PixelData": packed}
+    shown = read(made(tmp_path / "a.dcm", bits.astype(np.uint8), **one))
+    np.testing.assert_array_equal(shown, bits * 255)
 
 
 @pytest.mark.parametrize(

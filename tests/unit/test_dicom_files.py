@@ -108,6 +108,14 @@ def test_run_lengths_that_overflow_their_frame_are_refused(tmp_path: Path) -> No
     assert "RLE" in refused(made(tmp_path / "a.dcm", RAMP, **elements))
 
 
+def test_sequences_nested_without_end_are_refused(tmp_path: Path) -> None:
+    path = made(tmp_path / "a.dcm", RAMP)
+    start = path.read_bytes()
+    nested = b"\x08\x00\x40\x11SQ\0\0\xff\xff\xff\xff\xfe\xff\x00\xe0\xff\xff\xff\xff"
+    path.write_bytes(start[: 144 + struct.unpack("<I", start[140:144])[0]] + nested * 50000)
+    refused(path)
+
+
 def test_header_facts(tmp_path: Path) -> None:
     path = made(
         tmp_path / "a.dcm",

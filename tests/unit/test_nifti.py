@@ -123,3 +123,10 @@ def test_bombs_and_false_claims_are_refused(tmp_path: Path) -> None:
     claims[42:46] = (300).to_bytes(2, "little") * 2
     path.write_bytes(claims)
     assert "cut short" in refused(path)
+
+
+def test_colour_becomes_luma(tmp_path: Path) -> None:
+    colours = np.zeros((8, 6), [("R", "u1"), ("G", "u1"), ("B", "u1")])
+    for channel in "RGB":
+        colours[channel] = SCREEN.T
+    np.testing.assert_array_equal(read(saved(tmp_path / "a.nii", colours)), SCREEN)

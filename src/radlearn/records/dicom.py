@@ -70,7 +70,7 @@ def _shown(dataset: Dataset, stored: Num[np.ndarray, "..."], photometric: str) -
     bits = 8 if depth <= 8 else 16
     if stored.ndim == 3:
         grey = stored[..., 0] if photometric.startswith("YBR") else _luma(stored)
-        if depth == 8:
+        if depth == 8 and grey.dtype == np.uint8:
             return grey, "stored range"
         return rendered(grey, (_whole_range(grey.dtype, depth),), bits=bits)
     if photometric == "PALETTE COLOR":
@@ -82,7 +82,7 @@ def _shown(dataset: Dataset, stored: Num[np.ndarray, "..."], photometric: str) -
         inverted = inverted or code(dataset, "PresentationLUTShape") == "INVERSE"
     modality = _modality(dataset)
     proposals = [*_lookups(dataset, modality), *_windows(dataset, modality)]
-    if stored.dtype.itemsize == 1:
+    if depth <= 8:
         proposals.append(_whole_range(stored.dtype, depth, modality))
     padding = _padding(dataset, stored.dtype)
     return rendered(stored, proposals, grey=modality, inverted=inverted, padding=padding, bits=bits)

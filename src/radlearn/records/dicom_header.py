@@ -54,7 +54,7 @@ OLDEST = 150.0  # a larger age is a slip of the pen
 HEADER_BYTES = 2**18  # enough for nearly every header; a longer one makes the file be read whole
 
 FRONTAL = re.compile(r"\b(pa|ap|frontal|(postero|antero)[- ]?(anterior|posterior))\b")
-LATERAL = re.compile(r"\b(ll|rl|lat|lateral|profile)\b")
+LATERAL = re.compile(r"\b(ll|rl|lat|lateral|profile?)\b")
 NEITHER = re.compile(r"\b(oblique|decub\w*|lordotic|[lr]ld|[lr][ap]o)\b")
 YEARS = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
 
@@ -153,19 +153,20 @@ def _parsed(raw: bytes, limits: Limits, *, header_only: bool) -> tuple[Dataset, 
         return header_only and tag in PIXEL_TAGS
 
     with step("its header is damaged"):
-        stream = io.BytesIO(raw)
+        stream, length = io.BytesIO(raw), len(raw)
         read_preamble(stream, force=True)
         meta = read_dataset(stream, False, True, stop_when=lambda tag, kind, n: tag >> 16 != 2)
         if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
             # pydicom would inflate without a limit, whatever the stream unpacks to.
-            stream = io.BytesIO(inflated(raw[stream.tell() :], limits, -zlib.MAX_WBITS))
+            body = inflated(raw[stream.tell() :], limits, -zlib.MAX_WBITS)
+            stream, length = io.BytesIO(body), len(body)
             dataset = read_dataset(stream, False, True, stop_when=stop)
             dataset.file_meta = FileMetaDataset(meta)
             dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
         else:
             stream.seek(0)
             dataset = read_partial(stream, stop_when=stop, force=True)
-        return dataset, stream.tell() < len(stream.getbuffer())
+        return dataset, stream.tell() < length
 
 
 def _flat(dataset: Dataset) -> Dataset:
@@ -186,10 +187,13 @@ def _without_pixels(dataset: Dataset, raw: bytes) -> str:
     stored = UID(str(dataset.file_meta.get("MediaStorageSOPClassUID", "")))
     if "DirectoryRecordSequence" in dataset or stored.name == DIRECTORY:
         return "a DICOMDIR, which lists files and holds no picture"
-    if any(tag in raw for tag in PIXEL_TAG_BYTES):
-        return "cut short or damaged in its pixel data"
     if "Rows" in dataset:
-        return "no pixel data, though its header describes a picture"
+        found = any(tag in raw for tag in PIXEL_TAG_BYTES)
+        return (
+            "cut short or damaged in its pixel data"
+            if found
+            else "no pixel data, though its header describes a picture"
+        )
     known = kind.name if kind.name != kind else code(dataset, "Modality") or "of an unknown kind"
     return f"no pixel data ({known})"
 

@@ -116,7 +116,7 @@ def _on_screen(
 def _axes(image: Nifti1Image, plane: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
     """The axis across the screen and the one down it, each with the step (1 or -1) to take."""
     codes = nibabel.aff2axcodes(image.affine)
-    named = {axis: codes[axis] or "" for axis in plane}
+    named = {axis: codes[axis] or "" for axis in plane}  # "" is in "LP" too: taken as stored
     first, second = plane
     # Down the screen runs the axis of superior, else that of anterior, else the second.
     down = next(
