@@ -1,9 +1,9 @@
 """Near-duplicate pictures: one radiograph resized, recompressed, windowed, cut, or put in a frame.
 
 Two steps. Perceptual hashes (Zauner, 2010; from the `imagehash` package) propose pairs: of the
-picture without its flat frame, of its centre square (what many collections keep), and of its
-inner part (so that a cut edge is met halfway). Radiographs of different patients look alike to any
-hash, so `alignment.likeness` decides.
+picture without its flat frame, of the inner part of that (so that a cut edge is met halfway), and
+of the centre squares with and without the frame (many collections keep no more). Radiographs of
+different patients look alike to any hash, so `alignment.likeness` decides.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import imagehash
 import numpy as np
-from jaxtyping import Float, Shaped, UInt8, UInt64
+from jaxtyping import Float, Shaped, UInt64
 from PIL import Image
 
 from radlearn.records.alignment import SIDE, likeness
@@ -25,8 +25,15 @@ SAME_LIKENESS = 0.82
 WORKING_SIDE = 512  # pixels; finer structure is in none of the hashes
 FRAME_CONTRAST = 12  # a row or column whose grey values spread less is part of a frame
 INNER_CUT = 0.035
-WHOLE, SQUARE, INNER = range(3)
-MEETINGS = ((WHOLE, WHOLE), (SQUARE, SQUARE), (WHOLE, INNER), (INNER, WHOLE))
+VIEWS = 4
+WHOLE, INNER, SQUARE, FRAMED_SQUARE = range(VIEWS)
+MEETINGS = (
+    (WHOLE, WHOLE),
+    (WHOLE, INNER),
+    (INNER, WHOLE),
+    (SQUARE, SQUARE),
+    (FRAMED_SQUARE, FRAMED_SQUARE),
+)
 BLOCK = (64, 8192)  # pictures compared at once: small enough for a core's cache
 
 Small = Float[np.ndarray, "2 64 64"]
@@ -34,41 +41,49 @@ Hashes = UInt64[np.ndarray, "views words pictures"]
 
 
 def picture_hash(values: Shaped[np.ndarray, "height width"]) -> str:
-    """Perceptual hashes of whole, centre square and inner part: 64 hex digits each."""
-    whole, square = _views(values)
+    """Perceptual hashes of the four views of a picture, 64 hex digits each."""
+    framed = _grey(values)
+    whole = _unframed(framed)
     width, height = whole.size
-    cut = round(width * INNER_CUT), round(height * INNER_CUT)
-    inner = whole.crop((*cut, max(width - cut[0], 1), max(height - cut[1], 1)))
-    return "".join(str(imagehash.phash(view, HASH_SIDE)) for view in (whole, square, inner))
+    across, down = round(width * INNER_CUT), round(height * INNER_CUT)
+    inner = whole.crop((across, down, width - across, height - down))
+    views = (whole, inner, _centre_square(whole), _centre_square(framed))
+    return "".join(str(imagehash.phash(view, HASH_SIDE)) for view in views)
 
 
 def small_pictures(values: Shaped[np.ndarray, "height width"]) -> Small:
     """The picture without its frame and its centre square, 64 x 64, grey values in [0, 255]."""
+    whole = _unframed(_grey(values))
     shape, box = (SIDE, SIDE), Image.Resampling.BOX
-    return np.stack([np.asarray(view.resize(shape, box), np.float32) for view in _views(values)])
+    views = (whole, _centre_square(whole))
+    return np.stack([np.asarray(view.resize(shape, box), np.float32) for view in views])
 
 
-def _views(values: Shaped[np.ndarray, "height width"]) -> tuple[Image.Image, Image.Image]:
+def _grey(values: Shaped[np.ndarray, "height width"]) -> Image.Image:
     grey = Image.fromarray(values if values.dtype == np.uint8 else (values >> 8).astype(np.uint8))
-    if (factor := max(grey.size) // WORKING_SIDE) > 1:
-        grey = grey.reduce(factor)
-    whole = Image.fromarray(_unframed(np.asarray(grey)))
-    width, height = whole.size
+    factor = max(grey.size) // WORKING_SIDE
+    return grey.reduce(factor) if factor > 1 else grey
+
+
+def _centre_square(picture: Image.Image) -> Image.Image:
+    width, height = picture.size
     side = min(width, height)
     left, top = (width - side) // 2, (height - side) // 2
-    return whole, whole.crop((left, top, left + side, top + side))
+    return picture.crop((left, top, left + side, top + side))
 
 
-def _unframed(
-    grey: UInt8[np.ndarray, "height width"],
-) -> UInt8[np.ndarray, "inner_height inner_width"]:
+def _unframed(picture: Image.Image) -> Image.Image:
     """Without rows and columns at the edges that are all of one grey, give or take."""
-    kept = []
-    for axis in (1, 0):
+    grey = np.asarray(picture)
+    box = []
+    for axis in (0, 1):
         low, high = np.percentile(grey, [2, 98], axis=axis)
         places = np.flatnonzero(high - low > FRAME_CONTRAST)
-        kept.append(slice(places[0], places[-1] + 1) if len(places) else slice(None))
-    return grey[kept[0], kept[1]]
+        if not len(places):
+            return picture
+        box.append((int(places[0]), int(places[-1]) + 1))
+    (left, right), (top, bottom) = box
+    return picture.crop((left, top, right, bottom))
 
 
 def candidates(
@@ -117,7 +132,7 @@ def _near(mine: Hashes, theirs: Hashes) -> Shaped[np.ndarray, "mine theirs"]:
 def _bits(hashes: Sequence[str | None]) -> tuple[Shaped[np.ndarray, " pictures"], Hashes]:
     at = np.array([i for i, value in enumerate(hashes) if value is not None], np.int64)
     digits = bytes.fromhex("".join(value for value in hashes if value is not None))
-    words = np.frombuffer(digits, np.uint64).reshape(len(at), 3, WORDS)
+    words = np.frombuffer(digits, np.uint64).reshape(len(at), VIEWS, WORDS)
     return at, np.ascontiguousarray(words.transpose(1, 2, 0))
 
 
