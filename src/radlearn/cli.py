@@ -71,7 +71,13 @@ def call(command: str, arguments: Sequence[str]) -> int:
     import tyro
 
     entry = COMMANDS[command]
-    config = tyro.cli(_load(entry.config), args=arguments, prog=f"radlearn {command}")
+    flags = _load(entry.config)
+    if "-h" in arguments or "--help" in arguments:
+        from radlearn.usage import usage
+
+        print(usage(command, flags), end="")
+        return 0
+    config = tyro.cli(flags, args=arguments, prog=f"radlearn {command}")
     function: Callable[[Any], int | None] = _load(entry.function)
     return function(config) or 0
 

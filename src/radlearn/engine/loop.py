@@ -114,7 +114,10 @@ def _stop_between_steps() -> Iterator[_Stop]:
 
 
 def seed_step(seed: int, step: int, rank: int = 0) -> None:
-    """Make dropout, masking and noise of a step a pure function of (seed, step, process)."""
+    """Make dropout, masking and noise a pure function of (seed, step, process).
+
+    Steps count from 1; 0 is the start, when weights are drawn.
+    """
     words = np.random.SeedSequence((seed, STEP_STREAM, step, rank)).generate_state(2, np.uint32)
     torch.manual_seed(int(words[0]) << 32 | int(words[1]))
 
@@ -243,7 +246,7 @@ def fit(
         )
         for done, raw in enumerate(made, start=start + 1):
             batch = compute.put(raw)
-            seed_step(config.seed, done - 1, compute.rank)
+            seed_step(config.seed, done, compute.rank)
             for net in nets.values():
                 net.train()
             rate = schedule(done - 1)

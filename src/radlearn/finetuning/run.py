@@ -141,7 +141,7 @@ def _start(config: FinetuneConfig) -> Start:
 
 def _model(config: FinetuneConfig, run: RunFolder, task: Task, start: Start) -> nn.Module:
     """The classifier with its adapter; the backbone it stands on is kept in the run."""
-    seed_step(config.seed, -1)
+    seed_step(config.seed, 0)
     model = build_classifier(start.config, len(task.labels), config.drop_path)
     if start.imported is not None:
         load_backbone(model, start.imported.state)

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int64
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
+from radlearn.models.attention import choose_attention
 from radlearn.models.backbone import BackboneConfig, build_encoder
 from radlearn.models.report_decoder import ReportDecoder, ReportDecoderConfig
 from radlearn.models.start import sine_cosine_positions, start_as_mae
@@ -60,6 +61,21 @@ SIZES: dict[str, MRMConfig] = {
     ),
     "base": MRMConfig(BackboneConfig("vit_base_patch16_224")),
 }
+
+
+def sized_for(backbone: BackboneConfig) -> MRMConfig:
+    """The decoders of the largest size whose encoder is no wider than this timm ViT.
+
+    Raises:
+        InputError: timm has no such ViT.
+    """
+    with torch.device("meta"):
+        width = backbone.create(num_classes=0).num_features
+        widths = {
+            name: size.backbone.create(num_classes=0).num_features for name, size in SIZES.items()
+        }
+    fitting = [name for name, other in widths.items() if other <= width] or ["tiny"]
+    return replace(SIZES[max(fitting, key=widths.__getitem__)], backbone=backbone)
 
 
 class Masking(NamedTuple):
@@ -132,6 +148,7 @@ class ImageDecoder(nn.Module):
         return _taken(values, torch.cat(masking, 1).argsort(1))
 
     def _tokens(self, latent: Tensor, masking: Masking) -> Tensor:
+        choose_attention(self.blocks, latent.device)
         batch, prefix = len(latent), latent.shape[1] - masking.visible.shape[1]
         first, grid = self.positions.split([prefix, self.positions.shape[1] - prefix], dim=1)
         places = _taken(grid.expand(batch, -1, -1), torch.cat(masking, 1))
@@ -182,6 +199,7 @@ class MRM(nn.Module):
     ) -> Float[Tensor, "batch tokens features"]:
         """Tokens of the class (and registers) and of the visible patches, after the last norm."""
         encoder = self.encoder
+        choose_attention(encoder.blocks, images.device)
         x = encoder._pos_embed(encoder.patch_embed(images))
         prefix = encoder.num_prefix_tokens
         x = torch.cat([x[:, :prefix], _taken(x[:, prefix:], masking.visible)], 1)

@@ -19,7 +19,7 @@ from radlearn.errors import InputError
 from radlearn.files import replacing
 from radlearn.models.backbone import BackboneConfig, backbone_state, fingerprint, save_model
 from radlearn.models.checkpoints import MRM_PREPROCESSING, start_from
-from radlearn.models.mrm import MRM, SIZES, MRMConfig
+from radlearn.models.mrm import MRM, SIZES, MRMConfig, sized_for
 from radlearn.pretraining.batches import PretrainBatches
 from radlearn.pretraining.config import PretrainConfig
 from radlearn.pretraining.examples import examples
@@ -119,7 +119,7 @@ def _train(
 ) -> None:
     tokenizer = _tokenizer(config, run, train)
     words = tokenizer.get_vocab_size() if tokenizer else 0
-    seed_step(config.seed, -1)
+    seed_step(config.seed, 0)
     networks = model_config(config, words)
     model = MRM(networks)
     preprocessing = replace(MRM_PREPROCESSING, size=config.image_size)

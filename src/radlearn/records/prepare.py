@@ -14,14 +14,16 @@ from filelock import FileLock, Timeout
 from radlearn.engine.log import Ticker, console, progress
 from radlearn.errors import InputError
 from radlearn.records.decoding import Decoder, Job
-from radlearn.records.finish import Person, finish
-from radlearn.records.keys import store_key
+from radlearn.records.finish import Person, finish, write_set_aside
+from radlearn.records.keys import read_key, store_key
 from radlearn.records.readers import Limits
 from radlearn.records.record import SetAside, Source, SourceRecord
 from radlearn.records.settings import PrepareConfig
 from radlearn.records.shards import SHARD_SIZE, Parts, Pictures, part_row, pictures
 from radlearn.records.splits import one_split_a_patient
 from radlearn.records.store import open_store, shard_name
+
+SHOWN = 5
 
 __all__ = ["PrepareConfig", "PrepareSummary", "prepare", "prepare_source"]
 
@@ -68,6 +70,33 @@ def prepare(config: PrepareConfig) -> PrepareSummary:
     return prepare_source(layout(config.source, config.options), config, total)
 
 
+def run(config: PrepareConfig) -> int:
+    """`radlearn prepare`: make the store and say what is in it.
+
+    Returns:
+        0, or 1 where more was set aside than `max_bad` allows.
+    """
+    done = prepare(config)
+    console.print(
+        f"{done.store}: {done.records:,} records of {done.patients:,} patients "
+        f"({done.images:,} images, {done.reports:,} reports, {done.masks:,} masks)"
+    )
+    for name, split in done.splits.items():
+        console.print(f"  {name}: {split['records']:,} records, {split['patients']:,} patients")
+    if done.joined:
+        console.print(f"  {done.joined} patients joined, since they share a picture")
+    if done.set_aside:
+        shown = ", ".join(f"{one.path} ({one.reason})" for one in done.set_aside[:SHOWN])
+        console.print(
+            f"  {len(done.set_aside):,} set aside, listed in {done.store / 'set_aside.csv'}: "
+            f"{shown}{', ...' if len(done.set_aside) > SHOWN else ''}",
+            markup=False,
+        )
+    if done.too_many_bad:
+        console.print(f"more than --max-bad {config.max_bad} were set aside", style="red")
+    return int(done.too_many_bad)
+
+
 def _survey(source: Source, config: PrepareConfig) -> int:
     """Count what is to do, and find before hours of decoding what would stop it at the end."""
     count, images = 0, 0
@@ -97,24 +126,22 @@ def prepare_source(
     """
     if (done := _finished(config)) is not None:
         return done
-    if config.store.exists() and (
-        not config.store.is_dir()
-        or (any(config.store.iterdir()) and not (config.store / "parts").is_dir())
-    ):
-        raise InputError(f"{config.store} is there and is not a store: choose another folder")
+    _check_place(config.store)
     links = [open_store(path) for path in config.link]
+    given = None if config.key is None else read_key(config.key)
     parts = Parts(config.store, source.label_names)
     config.store.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(config.store / ".lock", timeout=0):
-            parts.begin(config.settings())
-            key = store_key(config.store, config.key)
+            parts.begin(config.decoding())
+            key = store_key(config.store, given)
             building = _Building(config, parts)
             with progress("prepare", total or 0, unit="records", show=total is not None) as ticker:
                 building.build(source.records, ticker)
             set_aside = [*source.set_aside, *building.set_aside]
             rows = parts.rows(building.shards)
             if not rows.height:
+                write_set_aside(config.store / "set_aside.csv", set_aside)
                 raise InputError(_nothing(config, set_aside))
             people = [building.people[position] for position in rows["position"]]
             finish(config, source, rows, people, set_aside, links, key)
@@ -122,6 +149,17 @@ def prepare_source(
     except Timeout:
         raise InputError(f"another prepare is writing {config.store}; wait until it ends") from None
     return _summary(config, building.finished_before)
+
+
+def _check_place(store: Path) -> None:
+    """Refuse to write among files that are not a store's."""
+    if not store.exists():
+        return
+    foreign = not store.is_dir() or (
+        not (store / "parts").is_dir() and any(not f.name.startswith(".") for f in store.iterdir())
+    )
+    if foreign:
+        raise InputError(f"{store} is there and is not a store: choose another folder")
 
 
 class _Building:
@@ -278,6 +316,6 @@ def _nothing(config: PrepareConfig, set_aside: Sequence[SetAside]) -> str:
         return f"{config.source} holds no records for the layout {config.layout}"
     first = set_aside[0]
     return (
-        f"none of the {len(set_aside)} records of {config.source} can be taken in; "
-        f"the first, {first.path}: {first.reason}"
+        f"none of the {len(set_aside)} records of {config.source} can be taken in, see "
+        f"{config.store / 'set_aside.csv'}; the first, {first.path}: {first.reason}"
     )

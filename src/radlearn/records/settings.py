@@ -3,7 +3,9 @@
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+import tyro
 
 from radlearn.datasets.options import LayoutOptions
 from radlearn.errors import InputError
@@ -23,49 +25,47 @@ def all_cores() -> int:
 
 @dataclass(frozen=True)
 class PrepareConfig:
-    """The flags of `radlearn prepare`.
+    """Make a store of radiographs, reports, labels and masks; decoded once, on all cores.
 
-    Attributes:
-        layout: how the source is laid out.
-        source: its folder or file.
-        store: the folder to make.
-        size: side of the stored squares, pixels; needed where there are images.
-        fit: "pad" keeps all of the picture and its shape, "crop" its middle, "stretch" all of it.
-        bits: 8, or 16 for sources with more than 256 grey values.
-        options: what a layout may be told.
-        seed: of splits and order.
-        val, test: shares of patients held apart; a published list is kept as it is, and only
-            gets a val if it has none.
-        hold_out_with: only patients with such a record are drawn into val and test, and the
-            shares are of those.
-        split_conflicts: what becomes of a patient whom a published list (or linked stores) puts
-            in two splits.
-        link: other stores. A patient who shares a picture with one of theirs (or an id hashed with
-            the same key) is that patient: same hash, same split.
-        key: file with the key that hashes patient ids, such as another store's patient.key;
-            random without it.
-        workers: processes that decode; 0 decodes in this one.
-        max_bad: more files set aside than this make the command fail, after the store is made.
-        max_pixels: of one image; more is refused.
+    Example: radlearn prepare nih /data/nih stores/nih --size 224
     """
 
-    layout: str
-    source: Path
-    store: Path
+    layout: Annotated[str, tyro.conf.Positional]
+    """How the source is laid out: nih chexpert rsna covid siim mimic openi hannover lungs medpeft
+    folder."""
+    source: Annotated[Path, tyro.conf.Positional]
+    """Its folder or file."""
+    store: Annotated[Path, tyro.conf.Positional]
+    """The folder to make; the same command goes on where it stopped."""
     size: int | None = None
+    """Side of the stored squares, pixels; needed where there are images."""
     fit: Fit = "pad"
+    """pad keeps all of the picture and its shape, crop its middle, stretch all of it."""
     bits: Literal[8, 16] = 8
-    options: LayoutOptions = field(default_factory=LayoutOptions)
+    """16 for sources with more than 256 grey values."""
+    options: Annotated[LayoutOptions, tyro.conf.OmitArgPrefixes] = field(
+        default_factory=LayoutOptions
+    )
     seed: int = 0
+    """Of splits and order."""
     val: float = 0.1
+    """Share of patients for validation; a published list is kept as it is."""
     test: float = 0.2
+    """Share of patients held apart."""
     hold_out_with: HoldOutWith = "any"
+    """Only patients with such a record are drawn into val and test."""
     split_conflicts: SplitConflicts = "error"
+    """What becomes of a patient whom a published list puts in two splits."""
     link: tuple[Path, ...] = ()
+    """Other stores: who shares a picture with one of theirs is that patient, in that split."""
     key: Path | None = None
+    """File with the key that hashes patient ids; default: a new random one."""
     workers: int = field(default_factory=all_cores)
+    """Processes that decode; 0: this one."""
     max_bad: int | None = None
+    """More files set aside than this fail the command, after the store is made."""
     max_pixels: int = Limits().pixels
+    """Of one image; more is refused."""
 
     def __post_init__(self) -> None:
         if self.size is not None and not 8 <= self.size <= 8192:
@@ -78,8 +78,8 @@ class PrepareConfig:
         if self.workers < 0 or self.max_pixels < 1 or (self.max_bad or 0) < 0:
             raise InputError("--workers and --max-bad are at least 0, --max-pixels at least 1")
 
-    def settings(self) -> dict[str, Any]:
-        """What decides the store's contents, for a restart to compare; JSON."""
+    def decoding(self) -> dict[str, Any]:
+        """What decides how pictures are stored, for a restart to compare; JSON."""
         return {
             "layout": self.layout,
             "source": str(self.source.resolve()),
@@ -89,6 +89,13 @@ class PrepareConfig:
             "options": {
                 name: _plain(value) for name, value in asdict(self.options).items() if value
             },
+            "max_pixels": self.max_pixels,
+        }
+
+    def settings(self) -> dict[str, Any]:
+        """All that decides the store's contents; JSON."""
+        return {
+            **self.decoding(),
             "seed": self.seed,
             "val": self.val,
             "test": self.test,
@@ -96,7 +103,6 @@ class PrepareConfig:
             "split_conflicts": self.split_conflicts,
             "link": [str(path.resolve()) for path in self.link],
             "key": str(self.key.resolve()) if self.key else None,
-            "max_pixels": self.max_pixels,
         }
 
 
