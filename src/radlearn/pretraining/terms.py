@@ -51,8 +51,7 @@ def pretraining_terms(
     """
     terms: dict[str, Tensor] = {}
     pictured = batch["has_image"].nonzero().squeeze(1)
-    reported = batch["has_report"].nonzero().squeeze(1)
-    z = None
+    z, complete = None, len(pictured) > 0
 
     if len(pictured):
         grey = batch["image"][pictured].float()
@@ -68,15 +67,18 @@ def pretraining_terms(
         if model.report_decoder is not None:
             z = model.summary(latent)
 
-    if model.report_decoder is not None and len(reported):
-        tokens, masked = batch["tokens"][reported], batch["masked_tokens"][reported]
-        wanted = batch["hidden"][reported]
-        if objective.report_loss == "all":
-            wanted = torch.ones_like(wanted)
-        logits = model.report_decoder(masked, wanted, _of_reports(z, pictured, reported))
-        terms["report"] = objective.report_weight * report_loss(logits, tokens[wanted])
+    if model.report_decoder is not None:
+        reported = batch["has_report"].nonzero().squeeze(1)
+        complete = complete and len(reported) > 0
+        if len(reported):
+            tokens, masked = batch["tokens"][reported], batch["masked_tokens"][reported]
+            wanted = batch["hidden"][reported]
+            if objective.report_loss == "all":
+                wanted = torch.ones_like(wanted)
+            logits = model.report_decoder(masked, wanted, _of_reports(z, pictured, reported))
+            terms["report"] = objective.report_weight * report_loss(logits, tokens[wanted])
 
-    if terms and not (len(pictured) and (len(reported) or model.report_decoder is None)):
+    if terms and not complete:
         name = next(iter(terms))
         terms[name] = terms[name] + _nothing(model.parameters())
     return terms
