@@ -1,62 +1,80 @@
 """Near-duplicate pictures: one radiograph resized, recompressed, windowed, cut, or put in a frame.
 
-Two steps. Perceptual hashes (Zauner, 2010; from the `imagehash` package) propose pairs: of the
+Three steps. Perceptual hashes (Zauner, 2010; from the `imagehash` package) propose pairs: of the
 picture without its flat frame, of the inner part of that (so that a cut edge is met halfway), and
 of the centre squares with and without the frame (many collections keep no more). Radiographs of
-different patients look alike to any hash, so `alignment.likeness` decides.
+different patients look alike to any hash; most such pairs fall when their fine structure is laid
+over each other at every shift, and `alignment.likeness` decides on the rest.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import lru_cache
 
 import imagehash
 import numpy as np
-from jaxtyping import Float, Shaped, UInt64
+from jaxtyping import Complex, Float, Shaped, UInt64
 from PIL import Image
 
-from radlearn.records.alignment import SIDE, likeness
+from radlearn.records.alignment import (
+    SIDE,
+    best_shift,
+    likeness,
+    spectrum,
+    structure_share,
+)
 
 HASH_SIDE = 16
 HASH_BITS = HASH_SIDE**2  # with 64 bits, one in 500 pairs of different patients is a candidate
 WORDS = HASH_BITS // 64
 CANDIDATE_BITS = 56
+WORTH_ALIGNING = 0.5
 SAME_LIKENESS = 0.82
 WORKING_SIDE = 512  # pixels; finer structure is in none of the hashes
 FRAME_CONTRAST = 12  # a row or column whose grey values spread less is part of a frame
 INNER_CUT = 0.035
+LEAST_STRUCTURE = 0.5
 VIEWS = 4
 WHOLE, INNER, SQUARE, FRAMED_SQUARE = range(VIEWS)
-MEETINGS = (
-    (WHOLE, WHOLE),
-    (WHOLE, INNER),
-    (INNER, WHOLE),
-    (SQUARE, SQUARE),
-    (FRAMED_SQUARE, FRAMED_SQUARE),
-)
+MEETINGS = ((WHOLE, WHOLE), (WHOLE, INNER), (INNER, WHOLE), (SQUARE, SQUARE))
+HASH_MEETINGS = (*MEETINGS, (FRAMED_SQUARE, FRAMED_SQUARE))
+KEPT = 4096  # small pictures in memory
 BLOCK = (64, 8192)  # pictures compared at once: small enough for a core's cache
 
-Small = Float[np.ndarray, "2 64 64"]
+Small = Float[np.ndarray, "3 64 64"]
 Hashes = UInt64[np.ndarray, "views words pictures"]
 
 
-def picture_hash(values: Shaped[np.ndarray, "height width"]) -> str:
-    """Perceptual hashes of the four views of a picture, 64 hex digits each."""
+def picture_hash(values: Shaped[np.ndarray, "height width"]) -> str | None:
+    """Perceptual hashes of the four views of a picture, 64 hex digits each.
+
+    None for what has too little structure to be told from others, such as a blank exposure.
+    """
     framed = _grey(values)
-    whole = _unframed(framed)
-    width, height = whole.size
-    across, down = round(width * INNER_CUT), round(height * INNER_CUT)
-    inner = whole.crop((across, down, width - across, height - down))
-    views = (whole, inner, _centre_square(whole), _centre_square(framed))
+    whole, inner, square = _views(framed)
+    if structure_share(_small(whole)) < LEAST_STRUCTURE:
+        return None
+    views = (whole, inner, square, _centre_square(framed))
     return "".join(str(imagehash.phash(view, HASH_SIDE)) for view in views)
 
 
 def small_pictures(values: Shaped[np.ndarray, "height width"]) -> Small:
-    """The picture without its frame and its centre square, 64 x 64, grey values in [0, 255]."""
-    whole = _unframed(_grey(values))
-    shape, box = (SIDE, SIDE), Image.Resampling.BOX
-    views = (whole, _centre_square(whole))
-    return np.stack([np.asarray(view.resize(shape, box), np.float32) for view in views])
+    """Whole, inner part and centre square without frame, 64 x 64, grey values in [0, 255]."""
+    return np.stack([_small(view) for view in _views(_grey(values))])
+
+
+def _small(view: Image.Image) -> Float[np.ndarray, "64 64"]:
+    return np.asarray(view.resize((SIDE, SIDE), Image.Resampling.BOX), np.float64)
+
+
+def _views(framed: Image.Image) -> tuple[Image.Image, Image.Image, Image.Image]:
+    """The picture without its frame; its inner part; its centre square."""
+    whole = _unframed(framed)
+    width, height = whole.size
+    across, down = round(width * INNER_CUT), round(height * INNER_CUT)
+    inner = whole.crop((across, down, width - across, height - down))
+    return whole, inner, _centre_square(whole)
 
 
 def _grey(values: Shaped[np.ndarray, "height width"]) -> Image.Image:
@@ -121,7 +139,7 @@ def candidates(
 
 def _near(mine: Hashes, theirs: Hashes) -> Shaped[np.ndarray, "mine theirs"]:
     found = np.zeros((mine.shape[2], theirs.shape[2]), bool)
-    for view, other in MEETINGS:
+    for view, other in HASH_MEETINGS:
         distance = np.zeros(found.shape, np.uint16)
         for word in range(WORDS):
             distance += np.bitwise_count(mine[view, word][:, None] ^ theirs[other, word])
@@ -136,9 +154,25 @@ def _bits(hashes: Sequence[str | None]) -> tuple[Shaped[np.ndarray, " pictures"]
     return at, np.ascontiguousarray(words.transpose(1, 2, 0))
 
 
-def same_picture(one: Small, other: Small) -> bool:
+@dataclass(frozen=True)
+class Compared:
+    """The small pictures of one picture, and what is computed of them once."""
+
+    small: Small
+    spectra: tuple[Complex[np.ndarray, "rows columns"], ...]
+
+    @classmethod
+    def of(cls, small: Small) -> "Compared":
+        return cls(small, tuple(spectrum(view) for view in small))
+
+
+def same_picture(one: Compared, other: Compared) -> bool:
     """Whether two pictures are the same one, as a whole or in their centre squares."""
-    return any(likeness(a, b) >= SAME_LIKENESS for a, b in zip(one, other, strict=True))
+    if all(best_shift(one.spectra[a], other.spectra[b]) < WORTH_ALIGNING for a, b in MEETINGS):
+        return False
+    return any(
+        likeness(one.small[view], other.small[view]) >= SAME_LIKENESS for view in (WHOLE, SQUARE)
+    )
 
 
 def twins(
@@ -148,18 +182,20 @@ def twins(
     other_small: Callable[[int], Small] | None = None,
     *,
     known: Callable[[int, int], bool] = lambda i, j: False,
-) -> list[tuple[int, int]]:
+) -> Iterator[tuple[int, int]]:
     """Pairs of positions whose pictures are the same.
 
     Args:
         hashes: as `picture_hash` gives; None where there is no picture.
         small: the small pictures of a position; asked only for candidates.
         others, other_small: a second list; without it pairs are sought within `hashes`.
-        known: pairs that need no answer, such as those of one patient.
+        known: pairs that need no answer, such as those of one patient; asked when their turn
+            comes, so that it may take in the pairs found before.
     """
-    seen, other_seen = lru_cache(1024)(small), lru_cache(1024)(other_small or small)
-    return [
-        (i, j)
-        for i, j in candidates(hashes, others)
-        if not known(i, j) and same_picture(seen(i), other_seen(j))
-    ]
+    mine = lru_cache(KEPT)(lambda position: Compared.of(small(position)))
+    theirs = mine
+    if others is not None and other_small is not None:
+        theirs = lru_cache(KEPT)(lambda position: Compared.of(other_small(position)))
+    for i, j in candidates(hashes, others):
+        if not known(i, j) and same_picture(mine(i), theirs(j)):
+            yield i, j

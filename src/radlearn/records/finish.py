@@ -91,7 +91,7 @@ def finish(
     kept = [name for name in rows.columns if name not in (*first, "position", *PER_PICTURE)]
     with replacing(config.store / "records.parquet") as temporary:
         rows.select(first + kept).write_parquet(temporary)
-    _write_set_aside(config.store / "set_aside.csv", set_aside)
+    write_set_aside(config.store / "set_aside.csv", set_aside)
     write_json(config.store / "store.json", info)
 
 
@@ -174,7 +174,7 @@ def _with_extra(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.drop("extra").with_columns(columns)
 
 
-def _write_set_aside(path: Path, set_aside: Sequence[SetAside]) -> None:
+def write_set_aside(path: Path, set_aside: Sequence[SetAside]) -> None:
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["path", "reason"])

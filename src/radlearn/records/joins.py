@@ -1,16 +1,31 @@
 """Who is one patient: by the source's word, by a picture under two ids, by a linked store."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, NamedTuple
 
 from radlearn.records.duplicates import Small, small_pictures, twins
 from radlearn.records.geometry import unplaced
+from radlearn.records.groups import Groups
 from radlearn.records.keys import hashed
 from radlearn.records.record import Split
-from radlearn.records.splits import joined
 from radlearn.records.store import Store
+
+
+class Who(NamedTuple):
+    """A patient: by the source's own id, or by the hash that a linked store holds."""
+
+    linked: bool
+    name: str
+
+
+class Evidence(NamedTuple):
+    """The ids of two records with the same picture, and a patient of the first."""
+
+    who: Who
+    records: tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -27,7 +42,7 @@ class Joins:
     representative: dict[str, str]
     hash: dict[str, str]
     linked: dict[str, list[Split]]
-    described: list[dict[str, object]]
+    described: list[dict[str, Any]]
 
 
 def small_of(store: Store, row: int) -> Small:
@@ -54,74 +69,82 @@ def join(
         links: stores whose patients may be among ours.
         key: of the store in the making.
     """
-    ids = store.rows["id"].to_list()
-    hashes = store.rows["phash"].to_list()
-    pairs = twins(
-        hashes,
-        partial(small_of, store),
-        known=lambda i, j: patients[i] == patients[j],
-    )
-    present = set(patients)
-    groups: list[list[tuple[str, str]]] = [
-        [("own", patient) for patient in sorted(group & present)] for group in same_patient
-    ]
-    groups += [[("own", patients[i]), ("own", patients[j])] for i, j in pairs]
-    evidence = [(patients[i], [ids[i], ids[j]]) for i, j in pairs]
-    own_hash = {patient: hashed(key, patient) for patient in present}
+    groups: Groups[Who] = Groups()
+    own = [Who(False, patient) for patient in patients]
+    hashes = {patient: hashed(key, patient) for patient in sorted(set(patients))}
+    for together in same_patient:
+        groups.join(Who(False, patient) for patient in sorted(together & hashes.keys()))
+    ids, pictures = store.rows["id"].to_list(), store.rows["phash"].to_list()
+    small = partial(small_of, store)
+    evidence = []
+    for i, j in twins(pictures, small, known=lambda i, j: groups.same(own[i], own[j])):
+        groups.join((own[i], own[j]))
+        evidence.append(Evidence(own[i], (ids[i], ids[j])))
+    for link in links:
+        evidence += _link(groups, own, hashes, link, ids, pictures, small)
+    return _joins(groups, evidence, hashes, _splits(links))
+
+
+def _link(
+    groups: Groups[Who],
+    own: Sequence[Who],
+    hashes: Mapping[str, str],
+    link: Store,
+    ids: Sequence[str],
+    pictures: Sequence[str | None],
+    small: Callable[[int], Small],
+) -> Iterator[Evidence]:
+    """Join our patients with those of one linked store; the pictures that say so."""
+    theirs = [Who(True, patient) for patient in link.rows["patient"]]
+    known = {who.name for who in theirs}
+    for patient, value in hashes.items():
+        if value in known:
+            groups.join((Who(False, patient), Who(True, value)))
+    for i, j in twins(
+        pictures,
+        small,
+        link.rows["phash"].to_list(),
+        partial(small_of, link),
+        known=lambda i, j: groups.same(own[i], theirs[j]),
+    ):
+        groups.join((own[i], theirs[j]))
+        yield Evidence(own[i], (ids[i], f"{link.info['name']}: {link.rows['id'][j]}"))
+
+
+def _splits(links: Sequence[Store]) -> dict[str, set[Split]]:
+    """The splits of each patient of the linked stores."""
     splits: dict[str, set[Split]] = defaultdict(set)
     for link in links:
-        theirs = link.rows["patient"].to_list()
-        names = link.rows["id"].to_list()
         for patient, split in link.rows.select("patient", "split").iter_rows():
             if split is not None:
                 splits[patient].add(Split(split))
-        known = set(theirs)
-        groups += [
-            [("own", patient), ("linked", value)]
-            for patient, value in own_hash.items()
-            if value in known
-        ]
-        for i, j in twins(
-            hashes,
-            partial(small_of, store),
-            link.rows["phash"].to_list(),
-            partial(small_of, link),
-        ):
-            groups.append([("own", patients[i]), ("linked", theirs[j])])
-            evidence.append((patients[i], [ids[i], f"{link.info['name']}:{names[j]}"]))
-    return _described(groups, evidence, present, own_hash, splits)
+    return splits
 
 
-def _described(
-    groups: list[list[tuple[str, str]]],
-    evidence: list[tuple[str, list[str]]],
-    present: set[str],
-    own_hash: dict[str, str],
-    splits: dict[str, set[Split]],
+def _joins(
+    groups: Groups[Who],
+    evidence: Sequence[Evidence],
+    hashes: Mapping[str, str],
+    splits: Mapping[str, set[Split]],
 ) -> Joins:
-    root = joined([group for group in groups if group])
-    members: dict[object, list[tuple[str, str]]] = defaultdict(list)
-    for member, top in root.items():
-        members[top].append(member)  # type: ignore[arg-type]
-    representative = {patient: patient for patient in present}
-    hashes, linked, described = dict(own_hash), {}, []
-    for group in members.values():
-        own = sorted(name for kind, name in group if kind == "own")
-        others = sorted(name for kind, name in group if kind == "linked")
-        if not own or len(group) < 2:
+    joins = Joins({patient: patient for patient in hashes}, dict(hashes), {}, [])
+    for group in groups.groups():
+        own = sorted(who.name for who in group if not who.linked)
+        others = sorted(who.name for who in group if who.linked)
+        if not own:
             continue
-        for patient in own:
-            representative[patient] = own[0]
+        first = own[0]
+        joins.representative.update(dict.fromkeys(own, first))
         if others:
-            hashes[own[0]] = others[0]
-            linked[own[0]] = sorted({split for other in others for split in splits[other]})
-        described.append(
+            joins.hash[first] = others[0]
+            joins.linked[first] = sorted({s for other in others for s in splits.get(other, ())})
+        joins.described.append(
             {
-                "patient": hashes[own[0]],
+                "patient": joins.hash[first],
                 "members": len(own),
                 "linked": len(others),
-                "same_pictures": [pair for patient, pair in evidence if patient in own],
+                "same_pictures": [list(e.records) for e in evidence if e.who in group],
             }
         )
-    described.sort(key=lambda entry: str(entry["patient"]))
-    return Joins(representative, hashes, linked, described)
+    joins.described.sort(key=lambda entry: entry["patient"])
+    return joins

@@ -12,16 +12,15 @@ KEY_FILE = "patient.key"
 LEAST_BYTES = 16
 
 
-def store_key(store: Path, given: Path | None) -> bytes:
-    """The key of a store: the one it has, the one given, or a new random one; kept with mode 0600.
-
-    Raises:
-        InputError: the given key cannot be read or is too short.
-    """
+def store_key(store: Path, given: bytes | None) -> bytes:
+    """The key of a store: the given one, or the one it has, or a new one; kept with mode 0600."""
     path = store / KEY_FILE
     if path.exists():
-        return _read(path)
-    key = _read(given) if given is not None else secrets.token_hex(32).encode()
+        kept = read_key(path)
+        if given is None or given == kept:
+            return kept
+        path.unlink()
+    key = given or secrets.token_hex(32).encode()
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(key + b"\n")
@@ -35,7 +34,12 @@ def hashed(key: bytes, patient: str) -> str:
     return hmac.new(key, patient.encode(), hashlib.sha256).hexdigest()[:16]
 
 
-def _read(path: Path) -> bytes:
+def read_key(path: Path) -> bytes:
+    """A key from its file.
+
+    Raises:
+        InputError: it cannot be read or is too short.
+    """
     try:
         key = path.read_bytes().strip()
     except OSError as error:

@@ -110,7 +110,7 @@ def part_row(
 
 
 class Parts:
-    """STORE/parts: the settings, and what is finished of each shard.
+    """STORE/parts: how pictures are stored, and what is finished of each shard.
 
     A shard is finished when its .json is there, which is written last.
     """
@@ -124,10 +124,10 @@ class Parts:
         """Begin, or go on with what the same settings began.
 
         Raises:
-            InputError: other settings began it.
+            InputError: a shard is finished by other settings.
         """
         plan = self.folder / "plan.json"
-        if not plan.exists():
+        if not any(self.folder.glob("part-*.json")):
             write_json(plan, settings)
             return
         before = read_json(plan, "a store in the making")

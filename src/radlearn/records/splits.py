@@ -1,7 +1,7 @@
 """Who is learnt from and who is held apart: by patient, seeded, the same on every machine."""
 
 import hashlib
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Literal
 
 from radlearn.errors import InputError
@@ -96,22 +96,3 @@ def with_val(
         return dict(splits)
     train = [p for p, split in splits.items() if split is Split.TRAIN and p in may_hold_out]
     return {**splits, **drawn(train, seed, val, 0.0)}
-
-
-def joined(groups: Iterable[Iterable[Hashable]]) -> dict[Hashable, Hashable]:
-    """Who stands for everyone in overlapping groups (the least by `str`), by union-find."""
-    parent: dict[Hashable, Hashable] = {}
-
-    def root(item: Hashable) -> Hashable:
-        parent.setdefault(item, item)
-        while parent[item] != item:
-            parent[item] = parent[parent[item]]
-            item = parent[item]
-        return item
-
-    for group in groups:
-        members = list(group)
-        for member in members:
-            low, high = sorted((root(members[0]), root(member)), key=str)
-            parent[high] = low
-    return {item: root(item) for item in parent}

@@ -100,7 +100,7 @@ class Store:
             while len(self._open) >= OPEN_SHARDS:
                 self._open.popitem(last=False)
         self._open[name] = shard
-        return np.array(shard[self._places[row]])
+        return np.array(shard[self._places[row]])  # a copy: torch warns of what cannot be written
 
     def __reduce__(self) -> tuple[Callable[[Path], "Store"], tuple[Path]]:
         return open_store, (self.path,)
