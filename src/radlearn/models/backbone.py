@@ -50,6 +50,13 @@ class BackboneConfig:
     architecture: str
     model_args: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """`model_args` without the image size where convolutions take any: there timm has none."""
+        published = timm.get_pretrained_cfg(self.architecture)
+        fixed = published is None or published.fixed_input_size
+        return {k: v for k, v in self.model_args.items() if fixed or k != "img_size"}
+
     def create(self, **more: Any) -> nn.Module:
         """The timm model with random weights; never reaches for a network.
 
@@ -63,7 +70,7 @@ class BackboneConfig:
                 f"{'; near it: ' + ', '.join(near) if near else ''}; "
                 "see timm.list_models() for all names"
             )
-        arguments = {**self.model_args, **more}
+        arguments = {**self.arguments, **more}
         if refused := [name for name in NOT_OURS if name in arguments]:
             raise InputError(
                 f"a model is made from its architecture's arguments, not from {refused[0]}; "
@@ -79,6 +86,12 @@ class BackboneConfig:
 
 
 def _start_vit(model: VisionTransformer) -> None:
+    side, patch = model.patch_embed.img_size, model.patch_embed.patch_size
+    if side[0] != side[1] or patch[0] != patch[1] or side[0] < 1 or side[0] % patch[0]:
+        raise InputError(
+            f"an image of {side[0]} x {side[1]} px is not a square of whole patches of {patch[0]} "
+            f"px; choose a size that is a multiple of {patch[0]}"
+        )
     start_as_mae(model)
     projection = model.patch_embed.proj
     if isinstance(projection, nn.Conv2d):
@@ -185,7 +198,7 @@ def write_config(
     extra: Mapping[str, Any] | None = None,
 ) -> None:
     """The config.json of `save_model` alone."""
-    arguments = {**config.model_args, "num_classes": model.num_classes}
+    arguments = {**config.arguments, "num_classes": model.num_classes}
     if isinstance(model, VisionTransformer):
         arguments["global_pool"] = model.global_pool
         arguments["fc_norm"] = not isinstance(model.fc_norm, nn.Identity)
@@ -201,7 +214,7 @@ def write_config(
             "architecture": config.architecture,
             "custom_load": False,
             "input_size": [channels, size, size],
-            "fixed_input_size": True,
+            "fixed_input_size": published["fixed_input_size"],
             "interpolation": "bicubic",
             "crop_pct": size / (preprocessing.resize or size),
             "crop_mode": "center",
