@@ -78,9 +78,9 @@ def acquisition(rng: np.random.Generator, patient: Patient) -> Acquisition:
     border = np.where(rng.random(4) < 0.12, rng.uniform(0.03, 0.12, 4), 0.0)
     return Acquisition(
         projection="AP" if supine else "PA",
-        turn=float(rng.normal(0, 0.035 if supine else 0.018)),
-        scale=float(rng.normal(1.06 if supine else 1.0, 0.045)),
-        shift=(float(rng.normal(0, 0.035)), float(rng.normal(0.0, 0.045))),
+        turn=float(rng.normal(0, 0.04 if supine else 0.022)),
+        scale=float(rng.normal(1.06 if supine else 1.0, 0.055)),
+        shift=(float(rng.normal(0, 0.045)), float(rng.normal(0, 0.05))),
         breath=float(np.clip(rng.normal(0.3 if supine else 0.6, 0.2), 0, 1)),
         penetration=float(np.exp(rng.normal(0.08 - 0.2 * patient.build.fat, 0.14))),
         gamma=float(np.exp(rng.normal(0.0, 0.17))),
@@ -109,7 +109,7 @@ def draw(
     """
     x, y = _placed(taken, size)
     build = patient.build
-    spine = build.spine * np.sin(2.2 * y + 0.6)
+    spine = build.spine[0] * np.sin(2.2 * y + build.spine[1])
     canvas = _organs(build, taken, lesions, x - spine, y)
     shadow: Shadow = _soft_parts(canvas, build)
     shadow = shadow + _bones(canvas, build)
@@ -151,7 +151,7 @@ def _organs(
 ) -> Canvas:
     """The outlines that everything else refers to."""
     pixel = 2 / len(x)
-    side = np.abs(x) / build.width
+    side = np.abs(x) / _chosen(x < 0, build.width - build.lean, build.width + build.lean)
     # The superellipse leans outwards with depth, as rib cages do.
     top = -0.80 * build.height + 0.03
     middle = 0.28
@@ -169,7 +169,9 @@ def _organs(
     cage = soft((1 - ellipse) * 0.3, 0.035 + pixel)
     above = soft(diaphragm - y, 0.012 + pixel)
     lungs = cage * above * (1 - np.maximum(mediastinum, heart))
-    body = _interpolated(y, BODY_Y, BODY_X) * (0.94 + 0.1 * build.fat) * build.width
+    body = (
+        _interpolated(y - build.shoulders, BODY_Y, BODY_X) * (0.94 + 0.1 * build.fat) * build.width
+    )
     return Canvas(
         x, y, side, pixel, lungs, cage, heart, mediastinum, above, diaphragm, body, ellipse
     )
@@ -185,7 +187,7 @@ def _heart(
             ratio = max(ratio, 0.515) + 0.025 + 0.09 * lesion.extent
     half = 0.72 * build.width * ratio
     low = (build.domes[0] + build.domes[1]) / 2 + drop
-    depth = np.clip((y + 0.24) / (low + 0.05 + 0.24), 0, 1.2)
+    depth = np.clip((y + 0.24) / (low + 0.05 + 0.24), 0, 1.2) ** build.heart_shape
     left = 0.15 + (1.30 * half - 0.15) * _interpolated(depth, HEART_DEPTH, HEART_LEFT)
     right = 0.09 + (0.70 * half - 0.09) * _interpolated(depth, HEART_DEPTH, HEART_RIGHT)
     inside = np.minimum(left - x, right + x)
@@ -230,12 +232,12 @@ def _bones(canvas: Canvas, build: Build) -> Shadow:
     wall = soft((1.12 - canvas.ellipse) * 0.3, 0.03) * soft(y + 0.9, 0.06)
     behind = -0.10 * np.sin(np.clip(side / 0.42, 0, 1.6) * np.pi * 0.62)
     behind += (0.10 + build.rib_slope) * np.clip(side - 0.22, 0, 1) ** 1.5 * 1.5
-    order = (y - behind + 0.66) / gap
+    order = (y - behind + 0.66) / gap + build.rib_start[0]
     ribs = _band((order - np.floor(order) - 0.5) * gap, gap * 0.235, 0.008 + pixel / 2)
     fade = (0.40 + 0.60 * canvas.above) * (1 - 0.35 * canvas.heart)
     shadow = 0.078 * ribs * wall * fade * soft(side - 0.07, 0.03) * soft(order, 0.1)
     front = 0.42 * build.rib_slope + 0.60 * np.square(np.clip(0.80 - side, 0, 1))
-    order = (y - front + 0.60) / (gap * 1.08)
+    order = (y - front + 0.60) / (gap * 1.08) + build.rib_start[1]
     ribs = _band((order - np.floor(order) - 0.5) * gap, gap * 0.27, 0.012 + pixel / 2)
     shadow += 0.042 * ribs * wall * canvas.above * soft(side - 0.36, 0.08) * soft(order, 0.1)
     shadow += 0.05 * soft(0.035 - np.abs(canvas.ellipse - 1.06) * 0.3, 0.03) * soft(0.75 - y, 0.1)
@@ -247,7 +249,7 @@ def _bones(canvas: Canvas, build: Build) -> Shadow:
     )
     shadow += 0.062 * column * vertebra * (1 - 0.35 * canvas.heart)
 
-    curve = -0.55 - 0.20 * side + 0.045 * np.sin(side * 7.5 + 0.2)
+    curve = build.shoulders - 0.55 - build.clavicle * side + 0.045 * np.sin(side * 7.5 + 0.2)
     ends = soft(side - 0.06, 0.02) * soft(0.80 - side, 0.03)
     shadow += 0.12 * _band(y - curve, 0.033, 0.008 + pixel / 2) * ends
     blade = (
@@ -255,7 +257,7 @@ def _bones(canvas: Canvas, build: Build) -> Shadow:
     )
     edge = soft(0.02 - np.abs(side - (0.715 + 0.06 * y)), 0.02) * soft(0.02 - y, 0.1)
     shadow += (0.03 * blade + 0.04 * edge * soft(y + 0.6, 0.05)) * soft(1.0 - side, 0.08)
-    arm = np.hypot(side - 0.97, (y + 0.60) * 0.9)
+    arm = np.hypot(side - 0.97, (y - build.shoulders + 0.60) * 0.9)
     shadow += 0.045 * soft(0.115 - arm, 0.03 + pixel)
     shaft = _band(side - 1.02 - 0.08 * (y + 0.4), 0.055, 0.015 + pixel)
     shadow += 0.06 * shaft * soft(y + 0.56, 0.05)
@@ -297,7 +299,7 @@ def _vessels(build: Build, taken: Acquisition, size: int, canvas: Canvas) -> Sha
             pen.line(ends, fill=round(70 + 160 * thinning), width=width)
     small = page.resize((size, size), Image.Resampling.HAMMING)
     hila = soft(0.115 - np.hypot(canvas.side - 0.185, (canvas.y + 0.035) * 0.62), 0.10)
-    return np.asarray(small, dtype=np.float32) * (0.105 / 255) + 0.055 * hila
+    return np.asarray(small, dtype=np.float32) * (0.105 / 255 * build.blood) + 0.055 * hila
 
 
 def _developed(

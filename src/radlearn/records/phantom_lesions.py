@@ -77,7 +77,7 @@ def add_lesion(canvas: Canvas, shadow: Shadow, lesion: Lesion) -> tuple[Shadow, 
 def _nodule(
     canvas: Canvas, shadow: Shadow, lesion: Lesion, lung: Field, x: Field
 ) -> tuple[Shadow, Area]:
-    radius = 0.052 + 0.06 * lesion.extent
+    radius = 0.065 + 0.075 * lesion.extent
     dx, dy = x - lesion.x, canvas.y - lesion.y
     wobble = 1 + 0.10 * np.sin(3 * np.arctan2(dy, dx) + lesion.seed % 7)
     distance = np.hypot(dx, dy) * wobble
@@ -85,14 +85,14 @@ def _nodule(
     # A ball casts the shadow of its thickness.
     dome = inside * (0.55 + 0.45 * np.sqrt(np.clip(1 - (distance / radius) ** 2, 0, 1)))
     shown = soft(canvas.cage - 0.4, 0.3)
-    return shadow + shown * dome * (0.15 + 0.15 * lesion.strength), distance < radius
+    return shadow + shown * dome * (0.20 + 0.16 * lesion.strength), distance < radius
 
 
 def _consolidation(
     canvas: Canvas, shadow: Shadow, lesion: Lesion, lung: Field, x: Field
 ) -> tuple[Shadow, Area]:
     size = len(x)
-    radius = 0.19 + 0.16 * lesion.extent
+    radius = 0.22 + 0.17 * lesion.extent
     dx, dy = (x - lesion.x) / 1.1, canvas.y - lesion.y
     ragged = 0.22 * smooth_noise(lesion.seed, 9, size) + 0.12 * smooth_noise(
         lesion.seed + 1, 22, size
@@ -101,7 +101,7 @@ def _consolidation(
     cloud = soft(level - 0.32, 0.42)
     mottle = 0.8 + 0.2 * smooth_noise(lesion.seed + 2, 30, size)
     area = (cloud > 0.4) & (lung > 0.5)
-    return shadow + lung * cloud * mottle * (0.14 + 0.16 * lesion.strength), area
+    return shadow + lung * cloud * mottle * (0.18 + 0.17 * lesion.strength), area
 
 
 def _effusion(canvas: Canvas, shadow: Shadow, lesion: Lesion, lung: Field) -> tuple[Shadow, Area]:

@@ -72,10 +72,16 @@ class Build:
         heart: width of the heart over that of the chest, without cardiomegaly.
         rib_gap: between two ribs.
         rib_slope: how far ribs fall towards the side.
-        spine: amplitude of its curve to the side.
+        rib_start: where the first ribs begin, behind and in front, in gaps.
+        spine: amplitude of its curve to the side, and where along it the curve is.
+        lean: how much wider the left half of the chest is than the right.
+        shoulders: their height, and that of the clavicles with them.
+        clavicle: how far the clavicles rise towards the side.
+        heart_shape: above 1 a low heart, below 1 a high one.
         knob: radius of the aortic knob.
         domes: height of the right and the left half of the diaphragm.
         vessels: seed of the tree of vessels.
+        blood: how well vessels show, about 1.
     """
 
     width: float
@@ -85,11 +91,17 @@ class Build:
     heart: float
     rib_gap: float
     rib_slope: float
-    spine: float
+    rib_start: tuple[float, float]
+    spine: tuple[float, float]
+    lean: float
+    shoulders: float
+    clavicle: float
+    heart_shape: float
     knob: float
     domes: tuple[float, float]
     breasts: float
     vessels: int
+    blood: float
 
 
 @dataclass(frozen=True)
@@ -126,17 +138,23 @@ def _build(rng: np.random.Generator, sex: str, age: float) -> Build:
     female = sex == "F"
     return Build(
         width=float(rng.normal(0.96 if female else 1.0, 0.045)),
-        height=float(rng.normal(0.97 if female else 1.01, 0.05)),
+        height=float(rng.normal(0.97 if female else 1.01, 0.06)),
         fat=float(rng.beta(1.8, 2.4)),
         bone=float(np.clip(rng.normal(1.08 - 0.003 * max(age - 50, 0), 0.12), 0.6, 1.4)),
         heart=float(np.clip(rng.normal(0.44 + 0.0004 * (age - 50), 0.026), 0.37, 0.495)),
         rib_gap=float(rng.normal(0.158, 0.009)),
         rib_slope=float(np.clip(rng.normal(0.28, 0.06), 0.15, 0.42)),
-        spine=float(rng.normal(0, 0.016)),
+        rib_start=(float(rng.random()), float(rng.random())),
+        spine=(float(rng.normal(0, 0.022)), float(rng.uniform(0, 2 * math.pi))),
+        lean=float(rng.normal(0, 0.025)),
+        shoulders=float(rng.normal(0, 0.045)),
+        clavicle=float(np.clip(rng.normal(0.20, 0.06), 0.05, 0.35)),
+        heart_shape=float(np.exp(rng.normal(0, 0.14))),
         knob=float(np.clip(rng.normal(0.075 + 0.0007 * (age - 50), 0.015), 0.04, 0.14)),
-        domes=(float(rng.normal(0.50, 0.04)), float(rng.normal(0.55, 0.04))),
+        domes=(float(rng.normal(0.50, 0.05)), float(rng.normal(0.55, 0.05))),
         breasts=float(rng.uniform(0.3, 1.0)) if female else 0.0,
         vessels=int(rng.integers(2**31)),
+        blood=float(np.exp(rng.normal(0, 0.25))),
     )
 
 

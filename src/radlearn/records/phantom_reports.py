@@ -270,7 +270,7 @@ def _filled(sentence: str, lesion: Lesion, rng: np.random.Generator) -> str:
         "size": _pick(sizes[level], rng),
         "zone": "mid" if zone == "middle" and rng.random() < 0.5 else zone,
         "lobe": lobe,
-        "mm": f"{6 + 22 * lesion.extent:.0f}",
+        "mm": f"{12 + 26 * lesion.extent:.0f}",
         "ratio": f"{0.53 + 0.10 * lesion.extent:.2f}",
     }
     words |= {key.capitalize(): word[:1].upper() + word[1:] for key, word in words.items()}
