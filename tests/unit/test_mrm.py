@@ -15,6 +15,7 @@ from radlearn.models.mrm import (
     hidden_patches,
     mask_patches,
     patches,
+    sized_for,
 )
 from radlearn.models.report_decoder import PADDING, ReportDecoderConfig
 from radlearn.pretraining.terms import Objective, pretraining_terms, shrunk
@@ -231,6 +232,19 @@ def test_every_size_is_made_at_another_image_size(size: str) -> None:
     batch = batch_of(model, batch=2)
     assert model.target_size == 64
     assert pretraining_terms(model, batch, OBJECTIVE).keys() == {"image", "report"}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "size"),
+    [
+        ("vit_tiny_patch16_224", "tiny"),
+        ("vit_medium_patch16_gap_256", "small"),
+        ("vit_large_patch16_224", "base"),
+    ],
+)
+def test_another_vit_gets_the_decoders_of_its_size(architecture: str, size: str) -> None:
+    backbone = BackboneConfig(architecture)
+    assert sized_for(backbone) == replace(SIZES[size], backbone=backbone)
 
 
 def test_losses_are_float32_and_close_under_bfloat16() -> None:

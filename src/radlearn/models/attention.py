@@ -13,4 +13,4 @@ def choose_attention(blocks: nn.Module, device: torch.device) -> None:
     plain = device.type == "cpu" and torch.is_autocast_enabled("cpu") and torch.is_grad_enabled()
     for module in blocks.modules():
         if hasattr(module, "fused_attn"):
-            module.fused_attn = not plain
+            module.fused_attn = not plain  # type: ignore[assignment]

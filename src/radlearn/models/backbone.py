@@ -57,6 +57,17 @@ class BackboneConfig:
         fixed = published is None or published.fixed_input_size
         return {k: v for k, v in self.model_args.items() if fixed or k != "img_size"}
 
+    @property
+    def width(self) -> int:
+        """Features that the backbone ends in.
+
+        Raises:
+            InputError: as `create`.
+        """
+        with torch.device("meta"):
+            model = self.create(num_classes=0)
+        return model.num_features  # type: ignore[return-value]
+
     def create(self, **more: Any) -> nn.Module:
         """The timm model with random weights; never reaches for a network.
 

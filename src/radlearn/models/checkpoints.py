@@ -5,6 +5,7 @@ Files are not trusted: nothing in them is executed, and what is wrong with them 
 
 import argparse
 import pickle
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -229,7 +230,9 @@ def _folder(path: Path) -> Imported:
 def _unpickled(path: Path) -> dict[str, Any]:
     """A torch file's dict, reading nothing but tensors, numbers, text and argparse's settings."""
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            # what torch remarks about strange files is said by the errors below
+            warnings.simplefilter("ignore")
             whole = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(
@@ -274,7 +277,8 @@ def _tensors(path: Path, state: Any) -> dict[str, Tensor]:
     if not isinstance(state, Mapping) or not all(isinstance(k, str) for k in state):
         raise InputError(f"{path} does not hold a state_dict: tensors by their names")
     for name, value in state.items():
-        if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_quantized:
+        dense = isinstance(value, Tensor) and value.layout == torch.strided
+        if not dense or value.is_quantized or value.is_meta:
             raise InputError(
                 f"{path} has {name} as {type(value).__name__} where a dense tensor should be; "
                 "save the model's state_dict alone"

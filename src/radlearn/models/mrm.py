@@ -69,12 +69,8 @@ def sized_for(backbone: BackboneConfig) -> MRMConfig:
     Raises:
         InputError: timm has no such ViT.
     """
-    with torch.device("meta"):
-        width = backbone.create(num_classes=0).num_features
-        widths = {
-            name: size.backbone.create(num_classes=0).num_features for name, size in SIZES.items()
-        }
-    fitting = [name for name, other in widths.items() if other <= width] or ["tiny"]
+    widths = {name: size.backbone.width for name, size in SIZES.items()}
+    fitting = [name for name, width in widths.items() if width <= backbone.width] or ["tiny"]
     return replace(SIZES[max(fitting, key=widths.__getitem__)], backbone=backbone)
 
 
@@ -137,14 +133,21 @@ class ImageDecoder(nn.Module):
         self, latent: Float[Tensor, "batch tokens features"], masking: Masking
     ) -> Float[Tensor, "batch hidden values"]:
         """The hidden patches, in the order of `masking.hidden`."""
-        return self.predict(self.norm(self._tokens(latent, masking)[:, latent.shape[1] :]))
+        *others, last = self.blocks
+        assert isinstance(last, Block)
+        x = self._tokens(latent, masking)
+        for block in others:
+            x = block(x)
+        # the visible patches have been attended to: nobody needs what the last MLP makes of them
+        x = (x + last.attn(last.norm1(x)))[:, latent.shape[1] :]
+        return self.predict(self.norm(x + last.mlp(last.norm2(x))))
 
     def every_patch(
         self, latent: Float[Tensor, "batch tokens features"], masking: Masking
     ) -> Float[Tensor, "batch patches values"]:
         """All patches, hidden or seen, row by row: for looking at."""
         prefix = latent.shape[1] - masking.visible.shape[1]
-        values = self.predict(self.norm(self._tokens(latent, masking)[:, prefix:]))
+        values = self.predict(self.norm(self.blocks(self._tokens(latent, masking))[:, prefix:]))
         return _taken(values, torch.cat(masking, 1).argsort(1))
 
     def _tokens(self, latent: Tensor, masking: Masking) -> Tensor:
@@ -154,7 +157,7 @@ class ImageDecoder(nn.Module):
         places = _taken(grid.expand(batch, -1, -1), torch.cat(masking, 1))
         hidden = self.mask_token.expand(batch, masking.hidden.shape[1], -1)
         x = torch.cat([self.embed(latent), hidden.to(latent.dtype)], 1)
-        return self.blocks(x + torch.cat([first.expand(batch, -1, -1), places], 1))
+        return x + torch.cat([first.expand(batch, -1, -1), places], 1)
 
 
 class MRM(nn.Module):
