@@ -96,7 +96,7 @@ def _tokenizer(config: PretrainConfig, run: RunFolder, train: Selection) -> Toke
 
 def model_config(config: PretrainConfig, words: int) -> MRMConfig:
     """The networks that the settings ask for."""
-    size = SIZES.get(config.model) or replace(SIZES["base"], backbone=BackboneConfig(config.model))
+    size = SIZES.get(config.model) or sized_for(BackboneConfig(config.model))
     target = config.target_size or 2 * config.image_size
     if target % config.image_size:
         raise InputError(
