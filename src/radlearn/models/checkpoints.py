@@ -100,8 +100,11 @@ def read_checkpoint(path: Path) -> Imported:
         return _folder(path)
     if not path.is_file():
         raise InputError(f"there are no weights at {path}; give a file, a run or a model folder")
-    with path.open("rb") as file:
-        start = file.read(9)
+    try:
+        with path.open("rb") as file:
+            start = file.read(9)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}; check its permissions") from error
     # a safetensors file starts with the length of its JSON header, in 8 bytes
     if start[8:] == b"{":
         return _file(path, read_safetensors(path), {})
