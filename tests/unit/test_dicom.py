@@ -96,7 +96,7 @@ def test_a_file_without_preamble_or_meta_is_read(tmp_path: Path) -> None:
 
 
 @given(data=st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, derandomize=True)
 def test_order_is_kept_and_a_complement_in_monochrome1_is_the_same_picture(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
@@ -107,15 +107,16 @@ def test_order_is_kept_and_a_complement_in_monochrome1_is_the_same_picture(
     numbers = st.lists(st.integers(0, top), min_size=size[0] * size[1], max_size=size[0] * size[1])
     dtype = np.uint8 if bits == 8 else np.uint16
     values = np.array(data.draw(numbers), dtype).reshape(size)
-    window = {}
-    if data.draw(st.booleans()):
-        window = {"WindowCenter": data.draw(st.integers(0, top)), "WindowWidth": top // 2}
+    window: dict[str, Any] = {}
+    if function := data.draw(st.sampled_from(["", "LINEAR", "LINEAR_EXACT"])):
+        center = data.draw(st.integers(0, top))
+        window = {"VOILUTFunction": function, "WindowCenter": center, "WindowWidth": top // 4 * 2}
     shown = read(made(folder / "a.dcm", values, BitsStored=bits, **window))
 
     order = np.argsort(values.ravel(), kind="stable")
     assert (np.diff(shown.ravel()[order].astype(int)) >= 0).all()
-    if window:  # the mirror image of c - 0.5
-        window["WindowCenter"] = top - window["WindowCenter"] + 1
+    if function:  # LINEAR is about c - 0.5
+        window["WindowCenter"] = top - center + (function == "LINEAR")
     turned = made(
         folder / "b.dcm",
         (top - values).astype(dtype),
@@ -124,6 +125,16 @@ def test_order_is_kept_and_a_complement_in_monochrome1_is_the_same_picture(
         **window,
     )
     np.testing.assert_array_equal(read(turned), shown)
+
+
+def test_an_image_and_its_complement_are_rounded_alike(tmp_path: Path) -> None:
+    values = RAMP.astype(np.uint8)
+    window = {"VOILUTFunction": "LINEAR_EXACT", "WindowWidth": 60}  # many ends in one half
+    plain = made(tmp_path / "a.dcm", values, WindowCenter=60, **window)
+    turned = {"PhotometricInterpretation": "MONOCHROME1", "WindowCenter": 195, **window}
+    np.testing.assert_array_equal(
+        read(made(tmp_path / "b.dcm", 255 - values, **turned)), read(plain)
+    )
 
 
 def test_inverse_presentation_is_turned_over(tmp_path: Path) -> None:

@@ -89,7 +89,8 @@ def rendered(
         else:
             padding = None
     chosen = next(
-        (p for p in proposals if _shows(p, levels, counts)), _percentiles(grey, levels, counts)
+        (p for p in proposals if _shows(p, levels, counts, inverted)),
+        _percentiles(grey, levels, counts),
     )
 
     dtype = np.uint8 if bits == 8 else np.uint16
@@ -111,8 +112,8 @@ def _percentiles(grey: Callable[[Values], Values], levels: Values, counts: Count
     return Rendering("percentiles", grey, low, high)
 
 
-def _shows(rendering: Rendering, levels: Values, counts: Counts) -> bool:
-    shown = rendering.brightness(levels, inverted=False)
+def _shows(rendering: Rendering, levels: Values, counts: Counts, inverted: bool) -> bool:
+    shown = rendering.brightness(levels, inverted)
     most = 0.95 * counts.sum()
     if counts[shown <= 0].sum() > most or counts[shown >= 1].sum() > most:
         return False
