@@ -157,6 +157,7 @@ class Decoder:
             except BrokenProcessPool:
                 self._stop()
                 results = [self._alone(job) for job in task]
+                self._stop()
                 waiting = deque((task, self._submit(task)) for task, _ in waiting)
             yield from results
 
@@ -171,11 +172,14 @@ class Decoder:
             return broken
 
     def _alone(self, job: Job) -> Decoded:
-        with _new_pool(1) as pool:
-            try:
-                return pool.submit(_decode_all, (job,)).result()[0]
-            except BrokenProcessPool:
-                return Decoded(job.key, "its decoder crashed: the file is damaged or hostile")
+        """Decode one picture in a pool of one, so that a crash says which picture it was."""
+        if self._pool is None:
+            self._pool = _new_pool(1)
+        try:
+            return self._pool.submit(_decode_all, (job,)).result()[0]
+        except BrokenProcessPool:
+            self._stop()
+            return Decoded(job.key, "its decoder crashed: the file is damaged or hostile")
 
     def _stop(self) -> None:
         if self._pool is not None:

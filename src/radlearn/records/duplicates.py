@@ -14,7 +14,7 @@ from functools import lru_cache
 
 import imagehash
 import numpy as np
-from jaxtyping import Complex, Float, Shaped, UInt64
+from jaxtyping import Bool, Complex, Float, Shaped, UInt64
 from PIL import Image
 
 from radlearn.records.alignment import (
@@ -137,7 +137,9 @@ def candidates(
                     yield i, j
 
 
-def _near(mine: Hashes, theirs: Hashes) -> Shaped[np.ndarray, "mine theirs"]:
+def _near(
+    mine: UInt64[np.ndarray, "views words mine"], theirs: UInt64[np.ndarray, "views words theirs"]
+) -> Bool[np.ndarray, "mine theirs"]:
     found = np.zeros((mine.shape[2], theirs.shape[2]), bool)
     for view, other in HASH_MEETINGS:
         distance = np.zeros(found.shape, np.uint16)

@@ -80,7 +80,8 @@ def fitted_mask(
         UnreadableError: the mask's shape is not that of the image.
     """
     mask_height, mask_width = mask.shape
-    if abs((mask_width / mask_height) / (width / height) - 1) > ASPECT_TOLERANCE:
+    off = abs(mask_width * height / width - mask_height)
+    if off > max(ASPECT_TOLERANCE * mask_height, 1):
         raise UnreadableError(
             f"the mask is {mask_width} x {mask_height} pixels and cannot lie on an image of "
             f"{width} x {height}"

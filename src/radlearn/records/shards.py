@@ -126,6 +126,8 @@ class Parts:
         Raises:
             InputError: a shard is finished by other settings.
         """
+        for left in (*self.store.glob(".*.part"), *self.folder.glob(".*.part")):
+            left.unlink()  # of a command that was killed while it wrote
         plan = self.folder / "plan.json"
         if not any(self.folder.glob("part-*.json")):
             write_json(plan, settings)

@@ -200,7 +200,7 @@ class Selection:
         if missing := [name for name in names if name not in known]:
             raise InputError(
                 f"no label named {', '.join(missing)} in {_names(self.stores)}; "
-                f"there {'is' if known else 'are'} {', '.join(sorted(known)) or 'no labels'}"
+                f"the labels are: {', '.join(sorted(known)) or 'none'}"
             )
         values = np.full((len(self), len(names)), np.nan, np.float32)
         for number, store in enumerate(self.stores):
