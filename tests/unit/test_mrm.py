@@ -79,7 +79,8 @@ def full_terms(model: MRM, batch: dict[str, Tensor]) -> dict[str, Tensor]:
     error = (model.image_decoder.every_patch(latent, masking) - truth).square().mean(-1)
     is_hidden = torch.zeros_like(error).scatter(1, masking.hidden, 1.0)
     everywhere = torch.ones_like(batch["hidden"])
-    logits = model.report_decoder(batch["masked_tokens"], everywhere, model.summary(latent))
+    z = model.report_decoder.project(latent[:, 1:]).mean(1)
+    logits = model.report_decoder(batch["masked_tokens"], everywhere, z)
     surprise = torch.nn.functional.cross_entropy(
         logits, batch["tokens"].flatten(), reduction="none"
     )
@@ -171,6 +172,21 @@ def test_a_report_without_image_is_read_with_z_zero() -> None:
     torch.testing.assert_close(pretraining_terms(model, alone, OBJECTIVE)["report"], expected)
     with_image = pretraining_terms(model, batch, OBJECTIVE)["report"]
     assert not torch.isclose(with_image, expected)
+
+
+def test_each_report_is_read_with_its_own_image() -> None:
+    model = model_of()
+    batch = batch_of(model)
+    batch["has_image"] = torch.tensor([False, True, True, False, True, True])
+    batch["has_report"] = torch.tensor([True, False, True, True, False, True])
+    together = pretraining_terms(model, batch, OBJECTIVE)["report"]
+    each, words = [], []
+    for at in batch["has_report"].nonzero().flatten():
+        one = {name: value[at : at + 1] for name, value in batch.items()}
+        each.append(pretraining_terms(model, one, OBJECTIVE)["report"])
+        words.append(one["hidden"].sum())
+    alone = torch.stack(each) @ torch.stack(words).float() / sum(words)
+    torch.testing.assert_close(together, alone)
 
 
 def test_a_report_with_nothing_hidden_costs_nothing() -> None:
