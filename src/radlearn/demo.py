@@ -10,7 +10,7 @@ from radlearn.cli import call
 from radlearn.compare import make_backbones, run_cells, show_table
 from radlearn.engine.log import console
 from radlearn.recipe import Cell, Recipe
-from radlearn.records.phantoms import write_phantoms
+from radlearn.records.phantoms import LABEL_NAMES, write_phantoms
 from radlearn.report.page import Gallery, Picture, Section
 from radlearn.report.pictures import encode
 from radlearn.table import run_of, write_table
@@ -18,7 +18,6 @@ from radlearn.table import run_of, write_table
 PATIENTS = 400
 SIZE = 96
 RESAMPLES = 1000
-LABELS = ("Consolidation", "Effusion")
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,7 @@ def recipe(hospital: Path, seed: int) -> Recipe:
                 "layout": "folder",
                 "source": str(hospital),
                 "table": hospital / "records.csv",
+                "label_columns": LABEL_NAMES,
                 "size": SIZE,
                 "val": 0.15,
                 "test": 0.35,
@@ -88,7 +88,7 @@ def recipe(hospital: Path, seed: int) -> Recipe:
             "fraction": [0.1, 1.0],
             "seed": [seed],
         },
-        labels=LABELS,
+        labels=("Consolidation", "Effusion"),
     )
 
 

@@ -44,7 +44,7 @@ def as_tensor(image: StoredImage) -> Tensor:
     """(1, H, W): uint8 stays uint8, uint16 becomes float32 in [0, 255]."""
     if image.dtype == np.uint16:
         return torch.from_numpy(image.astype(np.float32) / 257.0)[None]
-    return torch.from_numpy(np.ascontiguousarray(image))[None]
+    return torch.tensor(image)[None]
 
 
 def resized(image: Tensor, size: int) -> Tensor:
