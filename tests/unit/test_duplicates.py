@@ -12,7 +12,8 @@ from PIL import Image
 
 from radlearn.records.alignment import likeness
 from radlearn.records.duplicates import (
-    HASH_MEETINGS,
+    MEETINGS,
+    VIEWS,
     candidates,
     picture_hash,
     small_pictures,
@@ -112,14 +113,14 @@ def test_what_is_known_is_not_asked_again(pictures: list[Image.Image]) -> None:
 
 def test_candidates_are_those_of_a_comparison_one_by_one() -> None:
     rng = np.random.default_rng(0)
-    bits = rng.integers(0, 2, (150, 4, 256), dtype=np.uint8)
+    bits = rng.integers(0, 2, (150, VIEWS, 256), dtype=np.uint8)
     for copy, flips in ((20, 0), (70, 30), (140, 56), (141, 57)):
         bits[copy] = bits[3]
         bits[copy, :, rng.permutation(256)[:flips]] ^= 1
     hashes = [np.packbits(row).tobytes().hex() for row in bits]
 
     def near(i: int, j: int) -> bool:
-        return any((bits[i, a] != bits[j, b]).sum() <= 56 for a, b in HASH_MEETINGS)
+        return any((bits[i, a] != bits[j, b]).sum() <= 56 for a, b in MEETINGS)
 
     expected = [(i, j) for i in range(150) for j in range(i + 1, 150) if near(i, j)]
     assert (3, 140) in expected and (3, 141) not in expected
@@ -130,7 +131,7 @@ def test_candidates_are_those_of_a_comparison_one_by_one() -> None:
 
 def test_thousands_of_pictures_take_seconds() -> None:
     rng = np.random.default_rng(1)
-    hashes = [rng.bytes(128).hex() for _ in range(6000)]
+    hashes = [rng.bytes(32 * VIEWS).hex() for _ in range(6000)]
     hashes.append(hashes[17])
     start = time.process_time()
     assert list(candidates(hashes)) == [(17, 6000)]
@@ -150,7 +151,7 @@ def test_real_radiographs_that_are_in_two_collections(radlearn_data: Path) -> No
     folders = [radlearn_data / "covid" / "images", radlearn_data / "hannover" / "png"]
     if not all(folder.is_dir() for folder in folders):
         pytest.skip("needs covid/images and hannover/png")
-    mine, theirs = (sorted(folder.iterdir()) for folder in folders)
+    mine, theirs = (sorted(folder.iterdir())[1::2] for folder in folders)
 
     def read(path: Path) -> np.ndarray:
         return np.asarray(Image.open(path).convert("L"))
@@ -168,7 +169,7 @@ def test_real_radiographs_that_are_in_two_collections(radlearn_data: Path) -> No
 
 
 def test_real_radiographs_of_different_patients_are_not_joined(radlearn_data: Path) -> None:
-    paths = sorted((radlearn_data / "nih" / "images").glob("*.png"))[::3]
+    paths = sorted((radlearn_data / "nih" / "images").glob("*.png"))[::5]
     if not paths:
         pytest.skip("needs nih/images")
     pictures = [np.asarray(Image.open(path).convert("L")) for path in paths]

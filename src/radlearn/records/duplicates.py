@@ -1,10 +1,10 @@
 """Near-duplicate pictures: one radiograph resized, recompressed, windowed, cut, or put in a frame.
 
 Three steps. Perceptual hashes (Zauner, 2010; from the `imagehash` package) propose pairs: of the
-picture without its flat frame, of the inner part of that (so that a cut edge is met halfway), and
-of the centre squares with and without the frame (many collections keep no more). Radiographs of
-different patients look alike to any hash; most such pairs fall when their fine structure is laid
-over each other at every shift, and `alignment.likeness` decides on the rest.
+picture without its flat frame, of what is left of that when edges are cut off (so that a copy with
+cut edges is met), and of the centre squares with and without the frame (many collections keep no
+more). Radiographs of different patients look alike to any hash; most such pairs fall when their
+fine structure is laid over each other at every shift, and `alignment.likeness` decides the rest.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Complex, Float, Shaped, UInt64
 from PIL import Image
 
+from radlearn.errors import InputError
 from radlearn.records.alignment import (
     SIDE,
     best_shift,
@@ -31,14 +32,29 @@ WORDS = HASH_BITS // 64
 CANDIDATE_BITS = 56
 WORTH_ALIGNING = 0.5
 SAME_LIKENESS = 0.82
-WORKING_SIDE = 512  # pixels; finer structure is in none of the hashes
+WORKING_SIDE = 256  # pixels; finer structure is in none of the hashes
 FRAME_CONTRAST = 12  # a row or column whose grey values spread less is part of a frame
 INNER_CUT = 0.035
+CUTS = (  # shares of the picture cut off at its left, top, right and bottom
+    (INNER_CUT,) * 4,
+    *(
+        tuple(cut * (side == edge) for edge in range(4))
+        for cut in (0.06, 0.12)
+        for side in range(4)
+    ),
+)
+VIEWS = 3 + len(CUTS)
+WHOLE, SQUARE, FRAMED_SQUARE = range(3)
+CUT = range(3, VIEWS)
+MEETINGS = (
+    (WHOLE, WHOLE),
+    (SQUARE, SQUARE),
+    (FRAMED_SQUARE, FRAMED_SQUARE),
+    *((WHOLE, view) for view in CUT),
+    *((view, WHOLE) for view in CUT),
+)
+SHIFTED = ((0, 0), (1, 1), (0, 2), (2, 0))  # whole, square and inner part meet before alignment
 LEAST_STRUCTURE = 0.5
-VIEWS = 4
-WHOLE, INNER, SQUARE, FRAMED_SQUARE = range(VIEWS)
-MEETINGS = ((WHOLE, WHOLE), (WHOLE, INNER), (INNER, WHOLE), (SQUARE, SQUARE))
-HASH_MEETINGS = (*MEETINGS, (FRAMED_SQUARE, FRAMED_SQUARE))
 KEPT = 4096  # small pictures in memory
 BLOCK = (64, 8192)  # pictures compared at once: small enough for a core's cache
 
@@ -47,34 +63,35 @@ Hashes = UInt64[np.ndarray, "views words pictures"]
 
 
 def picture_hash(values: Shaped[np.ndarray, "height width"]) -> str | None:
-    """Perceptual hashes of the four views of a picture, 64 hex digits each.
+    """Perceptual hashes of the views of a picture, 64 hex digits each.
 
     None for what has too little structure to be told from others, such as a blank exposure.
     """
     framed = _grey(values)
-    whole, inner, square = _views(framed)
+    whole = _unframed(framed)
     if structure_share(_small(whole)) < LEAST_STRUCTURE:
         return None
-    views = (whole, inner, square, _centre_square(framed))
+    squares = (_centre_square(whole), _centre_square(framed))
+    views = (whole, *squares, *(_cut(whole, edges) for edges in CUTS))
     return "".join(str(imagehash.phash(view, HASH_SIDE)) for view in views)
 
 
 def small_pictures(values: Shaped[np.ndarray, "height width"]) -> Small:
-    """Whole, inner part and centre square without frame, 64 x 64, grey values in [0, 255]."""
-    return np.stack([_small(view) for view in _views(_grey(values))])
+    """Whole, centre square and inner part without frame, 64 x 64, grey values in [0, 255]."""
+    whole = _unframed(_grey(values))
+    views = (whole, _centre_square(whole), _cut(whole, CUTS[0]))
+    return np.stack([_small(view) for view in views])
 
 
 def _small(view: Image.Image) -> Float[np.ndarray, "64 64"]:
     return np.asarray(view.resize((SIDE, SIDE), Image.Resampling.BOX), np.float64)
 
 
-def _views(framed: Image.Image) -> tuple[Image.Image, Image.Image, Image.Image]:
-    """The picture without its frame; its inner part; its centre square."""
-    whole = _unframed(framed)
-    width, height = whole.size
-    across, down = round(width * INNER_CUT), round(height * INNER_CUT)
-    inner = whole.crop((across, down, width - across, height - down))
-    return whole, inner, _centre_square(whole)
+def _cut(picture: Image.Image, edges: Sequence[float]) -> Image.Image:
+    width, height = picture.size
+    left, top, right, bottom = edges
+    box = round(width * left), round(height * top), round(width * right), round(height * bottom)
+    return picture.crop((box[0], box[1], width - box[2], height - box[3]))
 
 
 def _grey(values: Shaped[np.ndarray, "height width"]) -> Image.Image:
@@ -140,11 +157,14 @@ def candidates(
 def _near(
     mine: UInt64[np.ndarray, "views words mine"], theirs: UInt64[np.ndarray, "views words theirs"]
 ) -> Bool[np.ndarray, "mine theirs"]:
-    found = np.zeros((mine.shape[2], theirs.shape[2]), bool)
-    for view, other in HASH_MEETINGS:
-        distance = np.zeros(found.shape, np.uint16)
+    shape = mine.shape[2], theirs.shape[2]
+    found = np.zeros(shape, bool)
+    differing, bits = np.empty(shape, np.uint64), np.empty(shape, np.uint8)
+    for view, other in MEETINGS:
+        distance = np.zeros(shape, np.uint8)
         for word in range(WORDS):
-            distance += np.bitwise_count(mine[view, word][:, None] ^ theirs[other, word])
+            np.bitwise_xor(mine[view, word][:, None], theirs[other, word], out=differing)
+            distance += np.bitwise_count(differing, out=bits)
         found |= distance <= CANDIDATE_BITS
     return found
 
@@ -152,6 +172,10 @@ def _near(
 def _bits(hashes: Sequence[str | None]) -> tuple[Shaped[np.ndarray, " pictures"], Hashes]:
     at = np.array([i for i, value in enumerate(hashes) if value is not None], np.int64)
     digits = bytes.fromhex("".join(value for value in hashes if value is not None))
+    if len(digits) * 8 != len(at) * VIEWS * HASH_BITS:
+        raise InputError(
+            "a store's picture hashes (phash) are of another version: prepare that store again"
+        )
     words = np.frombuffer(digits, np.uint64).reshape(len(at), VIEWS, WORDS)
     return at, np.ascontiguousarray(words.transpose(1, 2, 0))
 
@@ -170,7 +194,7 @@ class Compared:
 
 def same_picture(one: Compared, other: Compared) -> bool:
     """Whether two pictures are the same one, as a whole or in their centre squares."""
-    if all(best_shift(one.spectra[a], other.spectra[b]) < WORTH_ALIGNING for a, b in MEETINGS):
+    if all(best_shift(one.spectra[a], other.spectra[b]) < WORTH_ALIGNING for a, b in SHIFTED):
         return False
     return any(
         likeness(one.small[view], other.small[view]) >= SAME_LIKENESS for view in (WHOLE, SQUARE)
