@@ -26,7 +26,8 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as error:
         raise InputError(
-            f"cannot write {path}: {error.strerror or error}; free some space or choose another folder"
+            f"cannot write {path}: {error.strerror or error}; free some space or choose another "
+            "folder"
         ) from error
     finally:
         temporary.unlink(missing_ok=True)

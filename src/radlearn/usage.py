@@ -71,9 +71,12 @@ def _placeholder(annotation: Any) -> str:
 
 
 def _default(field: "Field[Any]", positional: bool) -> str:
-    if field.default is MISSING and field.default_factory is MISSING:
+    if field.default is not MISSING:
+        value = field.default
+    elif field.default_factory is not MISSING:
+        value = field.default_factory()
+    else:
         return "" if positional else "required"
-    value = field.default if field.default is not MISSING else field.default_factory()  # type: ignore[misc]
     return "" if value in (None, (), "") else str(value)
 
 

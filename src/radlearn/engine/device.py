@@ -1,5 +1,6 @@
 """Which device and which precision: chosen by what the machine has, one flag away from exact."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,10 @@ from torch import Tensor
 
 from radlearn.engine.names import DeviceName, PrecisionName
 from radlearn.errors import InputError
+
+# Reports of every length make matrix products of every shape, and oneDNN keeps a kernel for each of
+# the last 1024: gigabytes that are not used again.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from radlearn.models.attention import choose_attention
 from radlearn.records.batches import Batch
 from radlearn.records.transforms import Preprocessing, normalised
 
@@ -51,7 +52,9 @@ def finetuning_terms(model: nn.Module, batch: Batch, settings: TermSettings) -> 
     Args:
         batch: "image" (B, 1, S, S), grey values in [0, 255]; "labels" (B, C), NaN = not labelled.
     """
-    logits = model(normalised(batch["image"], settings.preprocessing))
+    images = normalised(batch["image"], settings.preprocessing)
+    choose_attention(model, images.device)
+    logits = model(images)
     return {
         "classification": classification_loss(logits, batch["labels"], settings.pos_weight),
     }

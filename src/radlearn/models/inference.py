@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from radlearn.engine.device import Compute
 from radlearn.engine.log import console
+from radlearn.models.attention import choose_attention
 from radlearn.records.transforms import Preprocessing, normalised
 
 
@@ -57,6 +58,7 @@ def logits(
     def run(positions: np.ndarray) -> Tensor:
         seen = normalised(images(positions).to(compute.device), preprocessing)
         with compute.autocast():
+            choose_attention(model, compute.device)
             return model(seen)
 
     model.eval()

@@ -177,8 +177,9 @@ def _train(
     )
     if here.is_main:
         shown = val if val is not None else train
-        _write(run, model, networks, preprocessing, train)
+        _write(run, model, preprocessing, train)
         pictures = examples(model, replace(make, records=shown, augment=False), objective, here)
+        pictures = replace(pictures, held_out=val is not None)
         pretraining_page(run.path, read_metrics(run.path), pictures, run.config)
         console.print(f"page: {run.path / 'report.html'}")
 
@@ -213,17 +214,16 @@ def _validate(
 def _write(
     run: RunFolder,
     model: MRM,
-    networks: MRMConfig,
     preprocessing: Preprocessing,
     train: Selection,
 ) -> None:
     extra = {
         "kind": "mrm",
-        "networks": asdict(networks),
+        "networks": asdict(model.config),
         "licences": train.licences(),
         "fingerprint": fingerprint(backbone_state(model.encoder)),
     }
-    save_model(run.model, model.encoder, networks.backbone, preprocessing, extra)
+    save_model(run.model, model.encoder, model.config.backbone, preprocessing, extra)
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     with replacing(run.model / "mrm.safetensors") as path:
         save_file(state, path)
