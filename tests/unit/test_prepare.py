@@ -82,6 +82,7 @@ def test_what_cannot_be_taken_in_is_set_aside_with_its_reason(
         "images/p010_0.png",
         "p011_1",
     }
+    assert not reasons["images/broken.png"].startswith("broken.png")
     assert "mask is left out" in reasons["images/p004_0.png"]
     assert "met before" in reasons["images/p010_0.png"]
     assert "neither an image nor a report" in reasons["p011_1"]

@@ -123,7 +123,7 @@ def _warped(
 ) -> tuple[Float[np.ndarray, " places"], Bool[np.ndarray, " places"]]:
     """The picture's values at the mapped places, and which of those lie inside it."""
     at = (affine[:2] @ _PLACES + 1) * _HALF
-    inside = ((at >= 0) & (at <= SIDE - 1)).all(axis=0)
+    inside = np.asarray(((at >= 0) & (at <= SIDE - 1)).all(axis=0))
     return ndimage.map_coordinates(picture, at, order=1, mode="nearest"), inside
 
 

@@ -77,7 +77,7 @@ def decode(job: Job) -> Decoded:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         phash = picture_hash(pixels.values)
     except Exception as error:  # a hostile file may raise anything from the depth of a codec
-        return Decoded(job.key, _reason(error))
+        return Decoded(job.key, _reason(error, job.image))
     grey = image.astype(np.float64) / np.iinfo(image.dtype).max
     decoded = Decoded(
         job.key,
@@ -97,19 +97,17 @@ def decode(job: Job) -> Decoded:
     try:
         mask = fitted_mask(read_mask(job.mask, job.limits), height, width, job.size, job.fit)
     except Exception as error:
-        return replace(decoded, mask_reason=_reason(error))
+        return replace(decoded, mask_reason=_reason(error, job.image))
     return replace(decoded, mask=mask)
 
 
-def _reason(error: Exception) -> str:
-    """A library's own words are left out: they may quote a header."""
+def _reason(error: Exception, path: Path) -> str:
+    """Why a file is not taken in, without its name, which is listed beside it."""
     if isinstance(error, MemoryError):
         raise error  # not the file's fault
-    return (
-        str(error)
-        if isinstance(error, InputError)
-        else f"cannot be decoded ({type(error).__name__})"
-    )
+    if isinstance(error, InputError):
+        return str(error).removeprefix(f"{path.name}: ")
+    return f"cannot be decoded ({type(error).__name__})"  # its words may quote a header
 
 
 def _decode_all(jobs: Sequence[Job]) -> list[Decoded]:
