@@ -20,9 +20,12 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from radlearn.files import write_text
+
 PLAIN_EVERY = 10.0  # seconds between lines where there is no terminal
 
-console = Console(stderr=True, highlight=False)
+# A path may hold [brackets], and one that is folded at 80 columns cannot be found again.
+console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:
@@ -30,7 +33,9 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
     file = run / "metrics.jsonl"
     if not file.exists():
         return []
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+    whole = [line for line in lines if line.endswith("\n")]  # a full disk may cut the last one
+    return [json.loads(line) for line in whole]
 
 
 class Metrics:
@@ -48,7 +53,7 @@ class Metrics:
         kept = [row for row in read_metrics(run) if row["step"] <= resumed_at]
         text = "".join(json.dumps(row) + "\n" for row in kept)
         path = run / "metrics.jsonl"
-        path.write_text(text, encoding="utf-8")
+        write_text(path, text)
         self._file = path.open("a", encoding="utf-8")
         self._events = SummaryWriter(str(run / "events"), purge_step=resumed_at + 1)
 
