@@ -65,7 +65,7 @@ def read_predictions(run: Path) -> pl.DataFrame:
     if not path.is_file():
         raise InputError(f"run {run} has no {path.name}; only fine-tuned runs can be evaluated")
     try:
-        table = pl.read_parquet(path)
+        table = pl.read_parquet(path, glob=False)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise InputError(f"cannot read {path}: {error}; fine-tune again") from error
     labels = label_names(table)

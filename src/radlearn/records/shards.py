@@ -174,7 +174,9 @@ class Parts:
             (self.store / shard_name(kind, shard)).unlink(missing_ok=True)
 
     def rows(self, shards: int) -> pl.DataFrame:
-        tables = [pl.read_parquet(self._path(shard, "parquet")) for shard in range(shards)]
+        tables = [
+            pl.read_parquet(self._path(shard, "parquet"), glob=False) for shard in range(shards)
+        ]
         return pl.concat(tables) if tables else pl.DataFrame(schema=self.schema)
 
     def _path(self, shard: int, ending: str) -> Path:

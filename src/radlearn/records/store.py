@@ -127,7 +127,7 @@ def open_store(path: Path) -> Store:
     if not isinstance(info, dict) or info.get("format") != FORMAT:
         raise InputError(f"{path} is no store that this version can read; prepare it again")
     try:
-        rows = pl.read_parquet(path / "records.parquet")
+        rows = pl.read_parquet(path / "records.parquet", glob=False)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise InputError(
             f"cannot read {path / 'records.parquet'}: {error}; prepare it again"
