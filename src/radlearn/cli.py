@@ -77,7 +77,8 @@ def call(command: str, arguments: Sequence[str]) -> int:
 
         print(usage(command, flags), end="")
         return 0
-    config = tyro.cli(flags, args=arguments, prog=f"radlearn {command}")
+    plain = (tyro.conf.FlagConversionOff,)  # a switch takes True or False, like any other value
+    config = tyro.cli(flags, args=arguments, prog=f"radlearn {command}", config=plain)
     function: Callable[[Any], int | None] = _load(entry.function)
     return function(config) or 0
 
@@ -119,6 +120,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return call(given[0], given[1:])
     except InputError as error:
         print(f"radlearn {given[0]}: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"radlearn {given[0]}: {place}{error.strerror or error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)

@@ -2,8 +2,9 @@
 
 import json
 import os
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,29 @@ def replacing(path: Path) -> Iterator[Path]:
             "folder"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # what went wrong has been said
+            temporary.unlink()
+
+
+def writable(folder: Path) -> None:
+    """Make a folder where there is none, and see that it can be written to, before long work.
+
+    Raises:
+        InputError: it cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"cannot write to the folder {folder}: {error.strerror or error}; choose another one"
+        ) from error
+
+
+def shown(path: Path) -> str:
+    """A path as text that every table and terminal takes, whatever bytes its name is made of."""
+    return os.fsencode(path).decode("utf-8", errors="replace")
 
 
 def write_text(path: Path, text: str) -> None:

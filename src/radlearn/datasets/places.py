@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from radlearn.errors import InputError, UnreadableError
+from radlearn.files import shown as as_text
 from radlearn.records.record import SetAside
 
 OUTSIDE = "its name leads out of the folder"
@@ -106,7 +107,8 @@ def tails(name: str, least: int) -> list[str]:
 def walk(root: Path, set_aside: list[SetAside]) -> Iterator[Path]:
     """Every file under `root` in the order of names, hidden ones and system rubbish left out.
 
-    Links to folders, and links to files outside, are not followed but noted in `set_aside`.
+    Links to folders, links to files outside, links that lead nowhere, and files whose names are not
+    text are not followed but noted in `set_aside`.
     """
     base = os.path.realpath(root)
     for place, folders, files in os.walk(root):
@@ -114,12 +116,17 @@ def walk(root: Path, set_aside: list[SetAside]) -> Iterator[Path]:
         for name in folders:
             link = Path(place, name)
             if link.is_symlink():
-                shown = str(link.relative_to(root))
+                shown = as_text(link.relative_to(root))
                 set_aside.append(SetAside(shown, "a link to a folder, not followed"))
         for name in sorted(f for f in files if not _is_rubbish(f)):
             path = Path(place, name)
+            own = path.relative_to(root)
             if path.is_symlink() and not _is_below(os.path.realpath(path), base):
-                set_aside.append(SetAside(str(path.relative_to(root)), OUTSIDE))
+                set_aside.append(SetAside(as_text(own), OUTSIDE))
+            elif path.is_symlink() and not path.exists():
+                set_aside.append(SetAside(as_text(own), "a link that leads nowhere"))
+            elif as_text(own) != str(own):
+                set_aside.append(SetAside(as_text(own), "its name is not UTF-8: rename it"))
             else:
                 yield path
 

@@ -1,5 +1,6 @@
 """From a source to a store: decode once, on all cores, and never again."""
 
+import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -10,9 +11,11 @@ from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
+from rich.text import Text
 
 from radlearn.engine.log import Ticker, console, progress
 from radlearn.errors import InputError
+from radlearn.files import writable
 from radlearn.records.decoding import Decoder, Job
 from radlearn.records.finish import Person, finish, write_set_aside
 from radlearn.records.keys import read_key, store_key
@@ -65,7 +68,7 @@ def prepare(config: PrepareConfig) -> PrepareSummary:
     layout = LAYOUTS[config.layout]
     if (done := _finished(config)) is not None:
         return done
-    with console.status(f"listing {config.source}"):
+    with console.status(Text(f"listing {config.source}")):
         total = _survey(layout(config.source, config.options), config)
     return prepare_source(layout(config.source, config.options), config, total)
 
@@ -130,7 +133,7 @@ def prepare_source(
     links = [open_store(path) for path in config.link]
     given = None if config.key is None else read_key(config.key)
     parts = Parts(config.store, source.label_names)
-    config.store.mkdir(parents=True, exist_ok=True)
+    writable(config.store)
     try:
         with FileLock(config.store / ".lock", timeout=0):
             parts.begin(config.decoding())
@@ -268,9 +271,10 @@ class _Building:
         if record.image is None:
             return None
         roots = [self.config.source, self.config.options.images]
-        for root in (root.resolve() for root in roots if root is not None):
-            if record.image.resolve().is_relative_to(root):
-                return record.image.resolve().relative_to(root).as_posix()
+        image = Path(os.path.realpath(record.image))
+        for root in (Path(os.path.realpath(root)) for root in roots if root is not None):
+            if image.is_relative_to(root):
+                return image.relative_to(root).as_posix()
         return record.image.name
 
 
