@@ -42,7 +42,8 @@ FILES_A_PATIENT = 50  # on average; folders with more are classes or batches, no
 def records(source: Path, options: LayoutOptions) -> Source:
     """A folder of images, or a table.
 
-    **A folder**: every file at any depth is an image, unless its ending says text or table.
+    **A folder**: every file at any depth is an image, unless its ending says text or table, or it
+    lies in `options.mask_folder`.
 
     **A table** (`options.table`, or `source` itself where it is a file): columns as the options
     name them, or image, id, patient, report, split, view, age, sex, mask where there are such. A
@@ -61,9 +62,10 @@ def records(source: Path, options: LayoutOptions) -> Source:
         raise InputError(f"{source} does not exist; folder looks for {HOLDING}")
     path = options.table or (source if source.is_file() else None)
     if path is None:
-        if next((p for p in walk(source, []) if _may_be_image(p)), None) is None:
-            raise InputError(f"{source} holds no images; folder looks for {HOLDING}")
-        found = _files(source, options, set_aside)
+        root = options.images or source
+        if next((p for p in walk(root, []) if _may_be_image(p)), None) is None:
+            raise InputError(f"{root} holds no images; folder looks for {HOLDING}")
+        found = _files(root, options, set_aside)
     else:
         root = options.images or (source if source.is_dir() else source.parent)
         found = _rows(root, open_table(path, _named(options)), options, set_aside)
@@ -84,10 +86,16 @@ def _may_be_image(path: Path) -> bool:
 
 
 def _files(root: Path, options: LayoutOptions, set_aside: list[SetAside]) -> Iterator[SourceRecord]:
-    names = (p.relative_to(root) for p in walk(root, []) if _may_be_image(p))
+    masks = None if options.mask_folder is None else options.mask_folder.resolve()
+    if masks is not None and root.resolve().is_relative_to(masks):
+        masks = None  # masks beside their images, under names of their own ending
+    found = (p for p in walk(root, []) if not (masks and p.resolve().is_relative_to(masks)))
+    names = (p.relative_to(root) for p in found if _may_be_image(p))
     by_folder = _by_folder(names, options)
     for path in walk(root, set_aside):
         name = path.relative_to(root)
+        if masks and path.resolve().is_relative_to(masks):
+            continue
         if not _may_be_image(path):
             set_aside.append(SetAside(str(name), f"a {path.suffix} file is no image"))
             continue
