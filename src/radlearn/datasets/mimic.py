@@ -160,6 +160,10 @@ def _report(roots: list[Path], place: str, set_aside: list[SetAside]) -> str | N
                 if str(error) != MISSING:
                     set_aside.append(SetAside(name, str(error)))
                 continue
-            text = "".join(text_lines(path))[:REPORT_LIMIT]
+            try:
+                text = "".join(text_lines(path))[:REPORT_LIMIT]
+            except InputError:
+                set_aside.append(SetAside(name, "the report cannot be read; its images are kept"))
+                return None
             return findings_and_impression(text) or None
     return None

@@ -58,8 +58,14 @@ def records(source: Path, options: LayoutOptions) -> Source:
 def _unpacked(root: Path, set_aside: list[SetAside]) -> Iterator[tuple[str, bytes | None]]:
     for path in walk(root, set_aside):
         if path.suffix == ".xml":
-            with path.open("rb") as file:
-                content = file.read(REPORT_LIMIT + 1)
+            try:
+                with path.open("rb") as file:
+                    content = file.read(REPORT_LIMIT + 1)
+            except OSError as error:
+                set_aside.append(
+                    SetAside(str(path.relative_to(root)), f"cannot be read: {error.strerror}")
+                )
+                continue
             yield str(path.relative_to(root)), content if len(content) <= REPORT_LIMIT else None
 
 
