@@ -1,5 +1,6 @@
 """`radlearn predict`: files and folders in, a table of probabilities out."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from radlearn.engine.device import Compute, compute
 from radlearn.engine.log import console, progress
 from radlearn.engine.names import DeviceName, PrecisionName
 from radlearn.errors import InputError, UnreadableError
-from radlearn.files import replacing
+from radlearn.files import replacing, shown, writable
 from radlearn.finetuning.tuned import Tuned, load_tuned
 from radlearn.models.inference import logits
 from radlearn.models.saliency import class_activation
@@ -28,6 +29,7 @@ from radlearn.records.transforms import evaluated, normalised
 from radlearn.report.pictures import saliency_overlay
 
 CHUNK = 512  # pictures held in memory at once
+NAME_BYTES = 150  # of a saliency picture's name before the label's; file systems take 255 in all
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,11 @@ def predict(config: PredictConfig) -> int:
     """
     tuned = load_tuned(config.run)
     files = list(_files(config.inputs))
+    if config.out.is_dir():
+        raise InputError(f"--out {config.out} is a folder; name the file to write")
+    for folder in (config.out.parent, config.saliency):
+        if folder is not None:
+            writable(folder)
     here = compute(config.device, config.precision)
     tuned.model.to(here.device)
     rows: list[dict[str, object]] = []
@@ -87,12 +94,13 @@ def predict(config: PredictConfig) -> int:
                     values = read_pixels(path).values
                     pictures.append(_Picture(name, fitted(values, **tuned.stored)))
                 except UnreadableError as error:
-                    refused.append(SetAside(name, str(error)))
+                    reason = str(error).removeprefix(f"{path.name}: ")
+                    refused.append(SetAside(name, reason))
                 ticker.advance()
             if pictures:
                 rows += _answers(tuned, pictures, here, config)
     for one in refused:
-        console.print(f"cannot read {one.path}: {one.reason}", style="yellow", markup=False)
+        console.print(f"cannot read {one.path}: {one.reason}", style="yellow")
     if not rows:
         raise InputError(f"none of the {len(files)} files given could be read as a picture")
     with replacing(config.out) as temporary:
@@ -106,19 +114,23 @@ def predict(config: PredictConfig) -> int:
 
 
 def _files(inputs: Sequence[Path]) -> Iterator[tuple[str, Path]]:
-    """Every file and what to call it: as it was given, or by its place in the given folder."""
+    """Every file and what to call it; hidden files and those of hidden folders are left out."""
     for given in inputs:
         if given.is_dir():
             found = sorted(path for path in given.rglob("*") if path.is_file())
-            visible = [p for p in found if not p.relative_to(given).as_posix().startswith(".")]
+            visible = [p for p in found if not _hidden(p.relative_to(given))]
             if not visible:
                 raise InputError(f"the folder {given} holds no files")
             for path in visible:
-                yield str(path), path
+                yield shown(path), path
         elif given.exists():
-            yield str(given), given
+            yield shown(given), given
         else:
             raise InputError(f"nothing is at {given}; check the path")
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
 def _answers(
@@ -160,6 +172,14 @@ def _draw(tuned: Tuned, name: str, image: Tensor, label: int, here: Compute, fol
         tuned.model, normalised(image[None].to(here.device), tuned.preprocessing), label
     )
     grey = image[0].round().to(torch.uint8).numpy()
-    flat = "_".join(part for part in Path(name).parts if part not in ("/", "..", "."))
-    with replacing(folder / f"{flat}.{tuned.labels[label].replace('/', '_')}.png") as temporary:
+    with replacing(folder / _picture_name(name, tuned.labels[label])) as temporary:
         Image.fromarray(saliency_overlay(grey, heat)).save(temporary, format="PNG")
+
+
+def _picture_name(name: str, label: str) -> str:
+    """A file name that says which picture and label; where it was too long, its end and a hash."""
+    flat = "_".join(part for part in Path(name).parts if part not in ("/", "..", "."))
+    if len(flat.encode()) > NAME_BYTES:
+        end = flat.encode()[-NAME_BYTES:].decode(errors="ignore")
+        flat = f"{hashlib.sha256(flat.encode()).hexdigest()[:8]}_{end}"
+    return f"{flat}.{label.replace('/', '_')[:40]}.png"
