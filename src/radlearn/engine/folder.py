@@ -1,6 +1,7 @@
 """A run is a folder: config, model, state, metrics, results and a page to look at."""
 
 import json
+import shutil
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from filelock import FileLock, Timeout
 
 from radlearn import __version__
 from radlearn.errors import InputError
-from radlearn.files import read_json, write_json
+from radlearn.files import read_json, writable, write_json
 
 FREE = {"radlearn", "workers", "device"}
 """Settings that may change when a run goes on."""
@@ -41,9 +42,10 @@ class RunFolder:
         file = path / "config.json"
         if file.exists():
             check_same(path, read_json(file, "a run"), config)
-        elif path.exists() and any(path.iterdir()):
+        elif path.is_dir() and any(not left.name.startswith(".") for left in path.iterdir()):
             raise InputError(f"{path} is not empty and is not a run; choose another folder")
         else:
+            writable(path)
             write_json(file, config)
         try:
             run._lock.acquire(timeout=0)
@@ -68,6 +70,15 @@ class RunFolder:
     def finish(self, results: dict[str, Any]) -> None:
         """Write the results, which is what makes a run finished."""
         write_json(self.path / "results.json", {"finished": True} | results)
+
+    def abandon(self) -> None:
+        """Forget a run that failed before it learnt anything: its settings may be changed then."""
+        if self.finished or any(self.state.glob("step-*.pt")):
+            return
+        for folder in (self.model, self.state, self.path / "events"):
+            shutil.rmtree(folder, ignore_errors=True)
+        for name in ("metrics.jsonl", "config.json"):
+            (self.path / name).unlink(missing_ok=True)
 
     def close(self) -> None:
         self._lock.release()

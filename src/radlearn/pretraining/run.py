@@ -55,6 +55,10 @@ def pretrain(config: PretrainConfig) -> None:
             console.print(f"{config.run} is finished; its page: {config.run / 'report.html'}")
             return
         _train(config, run, train, val, here)
+    except InputError:
+        if here.is_main:
+            run.abandon()
+        raise
     finally:
         run.close()
 
