@@ -70,8 +70,10 @@ class FinetuneConfig:
     def __post_init__(self) -> None:
         if not self.stores:
             raise InputError("no store was given; make one with: radlearn prepare")
-        for name in ("rank", "batch", "epochs", "lr", "evaluations"):
-            if getattr(self, name) <= 0:
+        above = ("rank", "batch", "epochs", "lr", "evaluations", "steps", "image_size", "patch")
+        for name in above:
+            value = getattr(self, name)
+            if value is not None and value <= 0:
                 raise InputError(f"--{name.replace('_', '-')} must be above 0")
         if not 0 < self.fraction <= 1:
             raise InputError(f"--fraction {self.fraction} does not lie above 0 and up to 1")

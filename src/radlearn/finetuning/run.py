@@ -75,6 +75,10 @@ def finetune(config: FinetuneConfig) -> None:
             _train(config, run, task, here)
         if here.is_main:
             _score(run, task)
+    except InputError:
+        if here.is_main:
+            run.abandon()
+        raise
     finally:
         run.close()
 
