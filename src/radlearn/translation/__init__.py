@@ -1,0 +1,1 @@
+"""Translation between images from pairs that do not line up."""

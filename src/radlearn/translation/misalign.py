@@ -1,0 +1,149 @@
+"""Misalignment made on purpose: what scanners and patients do to pairs, by known amounts.
+
+A deformation is a field phi as in `models.registration`: pixels, one channel an axis; the moved
+image at x is the image at x + phi(x). Affine and elastic parts add up before anything is sampled,
+so that an image is interpolated once. Every choice is a pure function of the keys.
+"""
+
+import math
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from jaxtyping import Float
+from scipy import ndimage
+
+from radlearn.errors import InputError
+from radlearn.records.transforms import generator
+
+BACKGROUND = -1.0
+LEVELS = range(6)
+ELASTIC_CELLS = 4
+MISALIGN_STREAM = 0xA11617  # keeps these draws apart from every other use of the same seed
+
+
+@dataclass(frozen=True)
+class Misalignment:
+    """How far pairs are brought out of line, for training alone.
+
+    Attributes:
+        level: 0 to 5 of RegGAN. At level L > 0 source and target are each turned by up to L
+            degrees, shifted by up to 2 L % of the side and scaled by up to 2 L %, independently;
+            at level 0 both go through the same draw of level 1. None leaves them in place.
+        elastic: largest displacement of the points of a grid of 4 x 4 cells, per cent of the side,
+            smooth between them; source and target independently. Up to 4, which cannot fold.
+    """
+
+    level: int | None = None
+    elastic: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.level is not None and self.level not in LEVELS:
+            raise InputError(f"no misalignment level is called {self.level}; choose 0 to 5")
+        if not 0 <= self.elastic <= 4:
+            raise InputError(f"elastic misalignment of {self.elastic} %; give a number from 0 to 4")
+
+
+@dataclass(frozen=True)
+class Affine:
+    """A turn about the centre, a scale and a shift.
+
+    Attributes:
+        degrees: in each plane of two axes, in the order of `itertools.combinations`: one angle in
+            2-D, three in 3-D.
+        shift: along each axis, as a fraction of that side.
+    """
+
+    degrees: tuple[float, ...]
+    shift: tuple[float, ...]
+    scale: float
+
+
+def draw_affine(level: int, dims: int, rng: np.random.Generator) -> Affine:
+    """Uniform within what RegGAN allows at `level`."""
+    planes = math.comb(dims, 2)
+    return Affine(
+        degrees=tuple(rng.uniform(-level, level, planes).tolist()),
+        shift=tuple(rng.uniform(-0.02 * level, 0.02 * level, dims).tolist()),
+        scale=float(rng.uniform(1 - 0.02 * level, 1 + 0.02 * level)),
+    )
+
+
+def affine_field(affine: Affine, shape: tuple[int, ...]) -> Float[np.ndarray, "dims *space"]:
+    """The displacement that moves an image's content by `affine`, pixels.
+
+    Content is scaled and turned about the centre, then shifted; the field looks the other way, from
+    where something ends to where it was.
+    """
+    dims = len(shape)
+    matrix = np.eye(dims) / affine.scale
+    for (first, second), degrees in zip(combinations(range(dims), 2), affine.degrees, strict=True):
+        turn = np.eye(dims)
+        sine, cosine = math.sin(math.radians(degrees)), math.cos(math.radians(degrees))
+        turn[first, first] = turn[second, second] = cosine
+        turn[first, second], turn[second, first] = sine, -sine
+        matrix = matrix @ turn
+    sides = np.array(shape, dtype=np.float64)
+    centred = np.indices(shape) - ((sides - 1) / 2).reshape(-1, *[1] * dims)
+    moved = centred - (np.array(affine.shift) * sides).reshape(-1, *[1] * dims)
+    return np.tensordot(matrix, moved, axes=1) - centred
+
+
+def elastic_field(
+    amplitude: float, shape: tuple[int, ...], rng: np.random.Generator
+) -> Float[np.ndarray, "dims *space"]:
+    """A smooth random displacement, pixels: cubic splines through uniform draws on a coarse grid.
+
+    Args:
+        amplitude: largest draw, per cent of each side.
+    """
+    points = [ELASTIC_CELLS + 1] * len(shape)
+    along = [np.linspace(0, ELASTIC_CELLS, side) for side in shape]
+    places = np.meshgrid(*along, indexing="ij")
+    parts = []
+    for side in shape:
+        drawn = rng.uniform(-amplitude, amplitude, points) / 100 * side
+        parts.append(ndimage.map_coordinates(drawn, places, order=3, mode="mirror"))
+    return np.stack(parts)
+
+
+def deformed(
+    image: Float[np.ndarray, "channels *space"], field: Float[np.ndarray, "dims *space"]
+) -> Float[np.ndarray, "channels *space"]:
+    """The image at x + phi(x), linear between pixels; -1, the background, outside of it."""
+    places = np.indices(image.shape[1:]) + field
+    return np.stack(
+        [
+            ndimage.map_coordinates(part, places, order=1, mode="constant", cval=BACKGROUND)
+            for part in image
+        ]
+    )
+
+
+def draw_fields(
+    misalignment: Misalignment, shape: tuple[int, ...], *keys: int
+) -> tuple[Float[np.ndarray, "dims *space"], Float[np.ndarray, "dims *space"]]:
+    """The fields of a source and of its target: a pure function of the keys, as (seed, record)."""
+    rng = generator(MISALIGN_STREAM, *keys)
+    fields = [np.zeros((len(shape), *shape)) for _ in range(2)]
+    if misalignment.level is not None:
+        affine = [draw_affine(max(misalignment.level, 1), len(shape), rng) for _ in fields]
+        if misalignment.level == 0:
+            affine[1] = affine[0]
+        fields = [affine_field(each, shape) for each in affine]
+    if misalignment.elastic:
+        fields = [field + elastic_field(misalignment.elastic, shape, rng) for field in fields]
+    return fields[0], fields[1]
+
+
+def misaligned(
+    source: Float[np.ndarray, "channels_in *space"],
+    target: Float[np.ndarray, "channels_out *space"],
+    misalignment: Misalignment,
+    *keys: int,
+) -> tuple[Float[np.ndarray, "channels_in *space"], Float[np.ndarray, "channels_out *space"]]:
+    """A pair in [-1, 1] brought out of line; the same keys bring it out of line the same way."""
+    if misalignment == Misalignment():
+        return source, target
+    source_field, target_field = draw_fields(misalignment, source.shape[1:], *keys)
+    return deformed(source, source_field), deformed(target, target_field)
