@@ -1,0 +1,32 @@
+"""The pool of earlier fakes: what a critic is shown so that it does not forget."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def pooled(
+    pool: list[Tensor], fakes: Float[Tensor, "batch channels *space"], size: int
+) -> tuple[Float[Tensor, "batch channels *space"], list[Tensor]]:
+    """What to show for each fake: itself, or one of the last ones in whose place it then stays.
+
+    Until `size` fakes are there each is kept and shown; then every other one, by chance, is
+    exchanged (Shrivastava et al., CVPR 2017, section 2.3, as CycleGAN has it). The chance is
+    torch's, which the training loop seeds with the step.
+
+    Returns:
+        The fakes to show, and the pool as it is then; the pool that was given is not changed.
+    """
+    pool, shown = list(pool), []
+    for fake in fakes.detach():
+        if len(pool) < size:
+            pool.append(fake.clone())
+            shown.append(fake)
+            continue
+        exchange, place = bool(torch.rand(()) < 0.5), int(torch.randint(max(size, 1), ()))
+        if exchange and size:
+            shown.append(pool[place].to(fake))
+            pool[place] = fake.clone()
+        else:
+            shown.append(fake)
+    return torch.stack(shown), pool
