@@ -55,6 +55,8 @@ class FinetuneConfig:
     """Share of the training spent warming up."""
     batch: int = 64
     drop_path: float = 0.1
+    head_start: Literal["records", "published"] = "records"
+    """Start the head from the training records' features and shares, or from 1, 0 and 0."""
     augment: bool | None = None
     """Random crops and flips; default: yes, except for --tuner linear."""
     crop: float = 0.2

@@ -52,6 +52,39 @@ def pooled(
         return in_batches(len(make.records), batch, run)
 
 
+def has_plain_head(model: nn.Module) -> bool:
+    """Whether the head is a mean over patches, a LayerNorm `fc_norm` and a linear layer."""
+    return isinstance(getattr(model, "fc_norm", None), nn.LayerNorm)
+
+
+def start_head(
+    model: nn.Module,
+    features: Float[Tensor, "records width"],
+    labels: Float[Tensor, "records labels"],
+) -> None:
+    """Start the head from the training records: it sees standardised features and knows shares.
+
+    Features of a pretrained ViT differ little between images, compared with what they share, and
+    most labels are rare; a head that knows neither spends its few steps on them. So `fc_norm`
+    starts with mean 0 and deviation 1 over these records, and the bias from the log-odds of each
+    label. The model stays the same plain timm model.
+
+    Args:
+        features: of `pooled`.
+        labels: 0, 1 or NaN for not labelled.
+    """
+    norm: nn.LayerNorm = model.fc_norm  # type: ignore[assignment]
+    head: nn.Linear = model.head  # type: ignore[assignment]
+    with torch.no_grad():
+        seen = nn.functional.layer_norm(features.double(), norm.normalized_shape, eps=norm.eps)
+        deviation, mean = torch.std_mean(seen, dim=0, correction=0)
+        scale = 1 / deviation.clamp(min=0.1 * float(deviation.mean()) + 1e-6)
+        norm.weight.copy_(scale)
+        norm.bias.copy_(-mean * scale)
+        positives, negatives = ((labels == value).sum(0) + 0.5 for value in (1, 0))
+        head.bias.copy_((positives / negatives).log())
+
+
 def head_logits(model: nn.Module, features: Float[Tensor, "batch width"]) -> Tensor:
     """The logits of pooled features."""
     return model.head(model.head_drop(model.fc_norm(features)))  # type: ignore[operator]

@@ -23,7 +23,14 @@ from radlearn.evaluate import EvaluateConfig, evaluate_run, mistakes, read_predi
 from radlearn.files import replacing
 from radlearn.finetuning.batches import FinetuneBatches
 from radlearn.finetuning.config import FinetuneConfig
-from radlearn.finetuning.features import FeatureBatches, feature_terms, head_logits, pooled
+from radlearn.finetuning.features import (
+    FeatureBatches,
+    feature_terms,
+    has_plain_head,
+    head_logits,
+    pooled,
+    start_head,
+)
 from radlearn.finetuning.terms import TermSettings, finetuning_terms
 from radlearn.finetuning.tuned import keep_backbone, save_tuned
 from radlearn.metrics.classification import mean_auroc
@@ -69,6 +76,7 @@ def finetune(config: FinetuneConfig) -> None:
                 str(split): records.fingerprint() for split, records in task.records.items()
             },
         },
+        here.is_main,
     )
     try:
         if not run.finished:
@@ -76,8 +84,7 @@ def finetune(config: FinetuneConfig) -> None:
         if here.is_main:
             _score(run, task)
     except InputError:
-        if here.is_main:
-            run.abandon()
+        run.abandon()
         raise
     finally:
         run.close()
@@ -95,6 +102,12 @@ def _task(stores: list[Store], config: FinetuneConfig) -> Task:
             records[split] = select(stores, split=split, view=config.view, needs=needs)
         except InputError:
             console.print(f"no {split} records: nothing is {_for(split)}")
+    for split in records.keys() - {Split.TRAIN}:
+        if shared := records[split].shared_with(train):
+            raise InputError(
+                f"{len(shared)} {split} records, such as {shared[0]}, are of patients that are "
+                "trained on; prepare one of the stores again with --link to the other"
+            )
     truth = {
         split: found.labels(labels, config.uncertain if split is Split.TRAIN else "ignore")
         for split, found in records.items()
@@ -144,8 +157,8 @@ def _start(config: FinetuneConfig) -> Start:
     return Start(replace(backbone, model_args=arguments), preprocessing, imported)
 
 
-def _model(config: FinetuneConfig, run: RunFolder, task: Task, start: Start) -> nn.Module:
-    """The classifier with its adapter; the backbone it stands on is kept in the run."""
+def _plain(config: FinetuneConfig, run: RunFolder, task: Task, start: Start) -> nn.Module:
+    """The classifier before anything is tuned; the backbone it stands on is kept in the run."""
     seed_step(config.seed, 0)
     model = build_classifier(start.config, len(task.labels), config.drop_path)
     if start.imported is not None:
@@ -153,16 +166,14 @@ def _model(config: FinetuneConfig, run: RunFolder, task: Task, start: Start) -> 
     source = None
     if start.imported is not None and start.imported.folder is not None:
         source = start.imported.folder
-    keep_backbone(run.model, model, start.config, start.preprocessing, source)
-    tuner = TunerConfig(config.tuner, config.rank, config.alpha, config.lora_dropout)
-    return ADAPTERS[config.tuner].attach(model, tuner)
+    if run.main:
+        keep_backbone(run.model, model, start.config, start.preprocessing, source)
+    return model
 
 
 def _train(config: FinetuneConfig, run: RunFolder, task: Task, here: Compute) -> None:
     start = _start(config)
-    model = _model(config, run, task, start).to(here.device)
     train = task.records[Split.TRAIN]
-    steps = config.steps or math.ceil(config.epochs * len(train) / config.batch)
     augment = config.augment if config.augment is not None else config.tuner != "linear"
     make = FinetuneBatches(
         train,
@@ -175,6 +186,14 @@ def _train(config: FinetuneConfig, run: RunFolder, task: Task, here: Compute) ->
         here.rank,
         here.world,
     )
+    model = _plain(config, run, task, start).to(here.device)
+    if config.head_start == "records" and has_plain_head(model):
+        whole = replace(make, augment=False)
+        features = pooled(model, whole, start.preprocessing, here, 2 * config.batch)
+        start_head(model, features, torch.from_numpy(make.labels))
+    tuner = TunerConfig(config.tuner, config.rank, config.alpha, config.lora_dropout)
+    model = ADAPTERS[config.tuner].attach(model, tuner)
+    steps = config.steps or math.ceil(config.epochs * len(train) / config.batch)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     console.print(
         f"{len(train):,} training records, {len(task.labels)} labels; {trained:,} parameters "
@@ -202,7 +221,7 @@ def _train(config: FinetuneConfig, run: RunFolder, task: Task, here: Compute) ->
     def batch_terms(batch: dict[str, Any], carry: Any) -> tuple[dict[str, Tensor], Any]:
         return finetuning_terms(model, batch, terms), carry
 
-    if config.tuner == "linear" and not augment and hasattr(model, "fc_norm"):
+    if config.tuner == "linear" and not augment and has_plain_head(model):
         cached = {
             split: pooled(model, held(split), start.preprocessing, here, 2 * config.batch)
             for split in task.records
