@@ -22,23 +22,32 @@ class RunFolder:
     Attributes:
         path: the folder.
         config: complete and resolved: enough to run it again.
+        main: whether this process is the one of several that writes here.
         finished: whether results are there, so that nothing is left to do.
     """
 
-    def __init__(self, path: Path, config: dict[str, Any]) -> None:
+    def __init__(self, path: Path, config: dict[str, Any], main: bool = True) -> None:
         self.path = path
         self.config = config
+        self.main = main
         self._lock = FileLock(path / ".lock")
 
     @classmethod
-    def begin(cls, path: Path, mission: str, config: dict[str, Any]) -> "RunFolder":
+    def begin(
+        cls, path: Path, mission: str, config: dict[str, Any], main: bool = True
+    ) -> "RunFolder":
         """Create the run, or open it again where the config is the same.
+
+        Args:
+            main: False for every process but one under a launcher: the first holds the lock.
 
         Raises:
             InputError: another run is there, or another process is working on this one.
         """
         config = json.loads(json.dumps({"mission": mission, "radlearn": __version__} | config))
-        run = cls(path, config)
+        run = cls(path, config, main)
+        if not main:
+            return run
         file = path / "config.json"
         if file.exists():
             check_same(path, read_json(file, "a run"), config)
@@ -73,7 +82,7 @@ class RunFolder:
 
     def abandon(self) -> None:
         """Forget a run that failed before it learnt anything: its settings may be changed then."""
-        if self.finished or any(self.state.glob("step-*.pt")):
+        if not self.main or self.finished or any(self.state.glob("step-*.pt")):
             return
         for folder in (self.model, self.state, self.path / "events"):
             shutil.rmtree(folder, ignore_errors=True)

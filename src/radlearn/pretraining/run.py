@@ -49,6 +49,7 @@ def pretrain(config: PretrainConfig) -> None:
         "pretraining",
         settings(config)
         | {"licences": train.licences(), "fingerprints": {"train": train.fingerprint()}},
+        here.is_main,
     )
     try:
         if run.finished:
@@ -56,8 +57,7 @@ def pretrain(config: PretrainConfig) -> None:
             return
         _train(config, run, train, val, here)
     except InputError:
-        if here.is_main:
-            run.abandon()
+        run.abandon()
         raise
     finally:
         run.close()

@@ -236,6 +236,24 @@ class Selection:
     def take(self, positions: Sequence[int] | Int64[np.ndarray, " chosen"]) -> "Selection":
         return Selection(self.stores, self.at[np.asarray(positions, np.int64)])
 
+    def shared_with(self, other: "Selection") -> list[str]:
+        """Ids of the records whose patient, or whose very file in another store, `other` has too.
+
+        Stores that were prepared without a link to each other hash a patient in two ways; a file
+        that both hold gives the patient away.
+        """
+        patients = set(other.patients)
+        files: dict[str, set[Path]] = {}
+        for file, (store, _) in zip(other.column("sha256"), other.at, strict=True):
+            if file is not None:
+                files.setdefault(file, set()).add(other.stores[store].path)
+        rows = zip(self.ids, self.patients, self.column("sha256"), self.at[:, 0], strict=True)
+        return [
+            own
+            for own, patient, file, store in rows
+            if patient in patients or files.get(file, set()) - {self.stores[store].path}
+        ]
+
     def fingerprint(self) -> str:
         """SHA-256 of the sorted ids: the same records anywhere have the same fingerprint."""
         return fingerprint(self.ids)
