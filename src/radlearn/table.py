@@ -24,12 +24,15 @@ from radlearn.report.figures import Score
 from radlearn.report.overview import grid_sections, overview_page
 from radlearn.report.page import Section, Table
 
+LEAST = 10
+"""Positives, and negatives, that a label needs among the test records to count in the mean."""
+
 
 class Scores(NamedTuple):
     """One row of the table: a cell's AUROC over its seeds, resample by resample.
 
     `point` is (columns,) and `resampled` (resamples, columns); the columns are the shown labels
-    and then the mean over every label that can be measured. `by_seed` is (seeds, columns).
+    and then the mean over every label that is not too rare. `by_seed` is (seeds, columns).
     """
 
     init: str
@@ -59,8 +62,14 @@ def _columns(recipe: Recipe, labels: Sequence[str]) -> list[int]:
     return [list(labels).index(name) for name in recipe.labels]
 
 
-def _with_mean(each: np.ndarray, shown: list[int], measured: np.ndarray) -> np.ndarray:
-    return np.concatenate([each[:, shown], each[:, measured].mean(1, keepdims=True)], axis=1)
+def _with_mean(each: np.ndarray, shown: list[int], averaged: np.ndarray) -> np.ndarray:
+    return np.concatenate([each[:, shown], each[:, averaged].mean(1, keepdims=True)], axis=1)
+
+
+def _averaged(test: Predictions) -> np.ndarray:
+    """Which labels the mean is over: a score of two positives would drown the others in noise."""
+    rarer = np.minimum((test.truth == 1).sum(0), (test.truth == 0).sum(0))
+    return rarer >= (LEAST if (rarer >= LEAST).any() else 1)
 
 
 def score_cells(recipe: Recipe, out: Path, resamples: int) -> list[Scores]:
@@ -86,14 +95,14 @@ def score_cells(recipe: Recipe, out: Path, resamples: int) -> list[Scores]:
     shown = _columns(recipe, first.labels)
     drawn = bootstrap_patients(first.patients, resamples, seed=0)
     once = everything_once(first.patients)
-    measured = np.isfinite(rankings(first.logit, first.truth, once).auroc[0])
+    averaged = _averaged(first)
     rows = []
     for (init, tuner, fraction), seeds in found.items():
         points = [
-            _with_mean(rankings(p.logit, p.truth, once).auroc, shown, measured) for p in seeds
+            _with_mean(rankings(p.logit, p.truth, once).auroc, shown, averaged) for p in seeds
         ]
         boots = [
-            _with_mean(rankings(p.logit, p.truth, drawn).auroc, shown, measured) for p in seeds
+            _with_mean(rankings(p.logit, p.truth, drawn).auroc, shown, averaged) for p in seeds
         ]
         by_seed = np.concatenate(points)
         rows.append(Scores(init, tuner, fraction, by_seed.mean(0), np.mean(boots, axis=0), by_seed))
@@ -146,8 +155,9 @@ def _tables(recipe: Recipe, rows: Sequence[Scores]) -> tuple[Table, Table]:
         "AUROC on patients held apart",
         ("start", "tuner", "labels used", *columns, "sd over seeds"),
         cells,
-        "Mean over seeds, with the 95 % interval of a bootstrap over test patients; the last "
-        "column is the standard deviation of the mean over labels between seeds.",
+        "Mean over seeds, with the 95 % interval of a bootstrap over test patients. The mean of "
+        f"labels is over those with at least {LEAST} positives and negatives among the test "
+        "records; the last column is its standard deviation between seeds.",
     )
     differences = Table(
         "Differences in AUROC",
