@@ -164,6 +164,9 @@ def build_classifier(config: BackboneConfig, labels: int, drop_path: float = 0.0
     Args:
         labels: number of logits.
         drop_path: rate of the last block's stochastic depth, growing linearly from the first.
+
+    Raises:
+        InputError: no such model, or one whose head timm calls otherwise than `head`.
     """
     more: dict[str, Any] = {"num_classes": labels, "global_pool": "avg"}
     if drop_path:
@@ -172,6 +175,11 @@ def build_classifier(config: BackboneConfig, labels: int, drop_path: float = 0.0
     if isinstance(model, VisionTransformer):
         _start_vit(model)
     head = model.get_classifier()  # type: ignore[operator]
+    if not any(part is head for part in getattr(model, "head", nn.Identity()).modules()):
+        raise InputError(
+            f"{config.architecture} does not call its head `head`, by which backbone and task are "
+            "told apart; choose a ViT, Swin or ConvNeXt of timm's"
+        )
     if not isinstance(head, nn.Linear):
         head = head.fc
     trunc_normal_(head.weight, std=2e-5)
