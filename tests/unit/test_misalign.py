@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from radlearn.errors import InputError
-from radlearn.models.registration import folding_share
+from radlearn.models.registration import folding_share, warp
 from radlearn.translation.misalign import (
     Affine,
     Misalignment,
@@ -87,6 +87,23 @@ def test_the_same_keys_give_the_same_pair_and_others_another(asked: Misalignment
     assert not any(np.array_equal(x, y) for x, y in zip(first, other, strict=True))
     assert first[0].dtype == np.float32
     assert first[0].min() >= -1 and first[0].max() <= 1
+
+
+def test_background_stays_background_to_the_bit() -> None:
+    source = np.full((1, *SHAPE), -1, dtype=np.float32)
+    for key in range(5):
+        for image in misaligned(source, source, Misalignment(5, 4.0), key):
+            assert (image == -1).all()
+
+
+def test_fields_are_those_of_the_registration_network() -> None:
+    image, _ = pair()
+    field, _ = draw_fields(Misalignment(3, 2.0), SHAPE, 4)
+    places = np.indices(SHAPE) + field
+    inside = ((places >= 0) & (places <= np.array(SHAPE).reshape(2, 1, 1) - 1)).all(0)
+    warped = warp(torch.from_numpy(image)[None], torch.from_numpy(field)[None])[0].numpy()
+    assert inside.mean() > 0.5
+    np.testing.assert_allclose(deformed(image, field)[0][inside], warped[0][inside], atol=1e-5)
 
 
 def test_nothing_asked_changes_nothing() -> None:

@@ -5,7 +5,9 @@ import torch
 
 from radlearn.errors import InputError
 from radlearn.generators import GENERATORS
+from radlearn.generators import resnet as resnet_module
 from radlearn.generators.resnet import ResNetGenerator, resnet
+from radlearn.models import critics, registration
 from radlearn.models.critics import Critic, CriticConfig
 from radlearn.translation.modes import MODES
 from radlearn.translation.networks import NetworksConfig, build_networks
@@ -52,6 +54,10 @@ def test_a_critic_refuses_images_without_a_whole_patch() -> None:
     assert critic(torch.zeros(1, 1, 24, 24)).isfinite().all()
     with pytest.raises(InputError, match=r"at least 24 pixels, not 23 x 40"):
         critic(torch.zeros(1, 1, 23, 40))
+
+
+def test_every_network_has_every_size() -> None:
+    assert resnet_module.SIZES.keys() == critics.SIZES.keys() == registration.SIZES.keys()
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -159,7 +159,8 @@ def warp(
     Outside of the image its border goes on. Computed in float32 at least, whatever comes in:
     bfloat16 cannot tell neighbouring pixels of a large image apart.
     """
-    image, flow = at_least_float32(image), at_least_float32(flow)
+    kind = torch.promote_types(torch.promote_types(image.dtype, flow.dtype), torch.float32)
+    image, flow = image.to(kind), flow.to(kind)
     sides = flow.shape[2:]
     places = torch.meshgrid(
         *(torch.arange(n, dtype=flow.dtype, device=flow.device) for n in sides), indexing="ij"

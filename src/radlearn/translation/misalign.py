@@ -112,12 +112,9 @@ def deformed(
 ) -> Float[np.ndarray, "channels *space"]:
     """The image at x + phi(x), linear between pixels; -1, the background, outside of it."""
     places = np.indices(image.shape[1:]) + field
-    return np.stack(
-        [
-            ndimage.map_coordinates(part, places, order=1, mode="constant", cval=BACKGROUND)
-            for part in image
-        ]
-    )
+    above = image - BACKGROUND  # weights that do not add up to 1 exactly leave 0 what it is
+    moved = [ndimage.map_coordinates(part, places, order=1, mode="constant") for part in above]
+    return np.stack(moved) + BACKGROUND
 
 
 def draw_fields(

@@ -14,6 +14,9 @@ def pooled(
     exchanged (Shrivastava et al., CVPR 2017, section 2.3, as CycleGAN has it). The chance is
     torch's, which the training loop seeds with the step.
 
+    Args:
+        size: 1 or more.
+
     Returns:
         The fakes to show, and the pool as it is then; the pool that was given is not changed.
     """
@@ -23,8 +26,8 @@ def pooled(
             pool.append(fake.clone())
             shown.append(fake)
             continue
-        exchange, place = bool(torch.rand(()) < 0.5), int(torch.randint(max(size, 1), ()))
-        if exchange and size:
+        exchange, place = bool(torch.rand(()) < 0.5), int(torch.randint(size, ()))
+        if exchange:
             shown.append(pool[place].to(fake))
             pool[place] = fake.clone()
         else:

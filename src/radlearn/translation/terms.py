@@ -6,7 +6,6 @@ with cycle terms where a way back exists. A network that is absent drops its ter
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -147,7 +146,8 @@ def _seen(mode: Mode, batch: Batch, side: str, image: Tensor) -> Tensor:
     return torch.cat([given, image.to(given.dtype)], 1)
 
 
-def _as_it_stands(critic: nn.Module, images: Tensor) -> Any:
+def _as_it_stands(critic: nn.Module, images: Tensor) -> Tensor:
     """The critic's scores with a gradient for the images and none for its weights."""
     fixed = {name: p.detach() for name, p in critic.named_parameters()}
-    return functional_call(critic, fixed, (images,))
+    scores: Tensor = functional_call(critic, fixed, (images,))
+    return scores
