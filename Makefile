@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test slow check bench clean
+.PHONY: demo test slow check clean
 
 demo: $(READY)
 	$(BIN)/radlearn demo --out demo
@@ -18,9 +18,6 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-
-bench: $(READY)
-	$(BIN)/radlearn bench
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -1,6 +1,6 @@
 """`radlearn evaluate`: what a finished run's predictions are worth, and which run's are better."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
@@ -37,6 +37,8 @@ from radlearn.metrics.statistics import (
     percentile_interval,
 )
 from radlearn.metrics.tables import print_comparison, print_evaluation
+from radlearn.report.comparison import differences, side_by_side
+from radlearn.report.overview import overview_page
 
 __all__ = [
     "EvaluateConfig",
@@ -72,7 +74,7 @@ class EvaluateConfig:
     labels: tuple[str, ...] = ()
     """Only these labels; default: all."""
     out: Path | None = None
-    """Where the differences of the runs are written, as JSON."""
+    """Where the differences of the runs are written, as JSON and, beside it, as a page."""
 
     def __post_init__(self) -> None:
         if self.resamples < 1:
@@ -92,13 +94,29 @@ def evaluate(config: EvaluateConfig) -> None:
         raise InputError("no run was given; make one with: radlearn finetune")
     if config.out is not None and len(config.runs) < 2:
         raise InputError("--out is for the differences of runs; give two runs or more")
-    for run in config.runs:
-        print_evaluation(evaluate_run(run, config))
+    evaluations = {run.resolve().name: evaluate_run(run, config) for run in config.runs}
+    for evaluation in evaluations.values():
+        print_evaluation(evaluation)
     if len(config.runs) > 1:
         comparison = compare_runs(config.runs, config)
         print_comparison(comparison)
         if config.out is not None:
             write_json(config.out, comparison)
+            _page(config, evaluations, comparison)
+
+
+def _page(
+    config: EvaluateConfig, evaluations: Mapping[str, Any], comparison: dict[str, Any]
+) -> None:
+    assert config.out is not None
+    overview_page(
+        config.out.with_suffix(".html"),
+        "Runs side by side",
+        {"Scored on": f"{config.split}, {comparison['records']:,} records"},
+        [*side_by_side(evaluations), differences(comparison)],
+        {run.resolve().name: run / "report.html" for run in config.runs},
+        command=f"radlearn evaluate {' '.join(map(str, config.runs))} --out {config.out}",
+    )
 
 
 def evaluate_run(run: Path, config: EvaluateConfig) -> dict[str, Any]:

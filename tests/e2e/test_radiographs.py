@@ -135,7 +135,9 @@ def test_evaluate_scores_runs_and_their_differences(lab: Path, tmp_path: Path) -
     assert run("evaluate", lab / "lora", lab / "full", *given) == 0
     pair = json.loads(out.read_text())["pairs"][0]
     low, high = pair["mean"]["difference"]["low"], pair["mean"]["difference"]["high"]
-    assert low <= pair["mean"]["difference"]["value"] <= high
+    value = pair["mean"]["difference"]["value"]
+    assert low <= value <= high
+    assert f"{value:+.3f}" in out.with_suffix(".html").read_text()
 
 
 def test_the_same_command_twice_gives_the_same_bits(lab: Path, tmp_path: Path) -> None:
