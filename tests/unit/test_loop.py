@@ -83,7 +83,9 @@ def test_training_lowers_the_error_and_keeps_the_best_evaluation(tmp_path: Path)
 
 
 @pytest.mark.parametrize("stop_at", [1, 13, 26, 59])
-def test_a_stopped_run_ends_with_the_bits_of_one_never_stopped(tmp_path: Path, stop_at: int) -> None:
+def test_a_stopped_run_ends_with_the_bits_of_one_never_stopped(
+    tmp_path: Path, stop_at: int
+) -> None:
     whole, _ = train(tmp_path / "whole", CONFIG)
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "stopped", CONFIG, stop_at=stop_at)
