@@ -11,6 +11,7 @@ import tyro
 
 from radlearn.cli import call
 from radlearn.engine.log import console
+from radlearn.errors import InputError
 from radlearn.recipe import Cell, Recipe, arguments, read_recipe
 from radlearn.table import run_of, write_table
 
@@ -73,7 +74,8 @@ def _store(out: Path, name: str) -> str:
 
 def _start(command: str, given: Sequence[str]) -> None:
     console.print(f"radlearn {command} {shlex.join(given)}", style="dim", soft_wrap=True)
-    call(command, given)
+    if call(command, given) != 0:
+        raise InputError(f"radlearn {command} set aside more files than --max-bad allows")
     gc.collect()
 
 

@@ -129,6 +129,14 @@ def test_predict_answers_for_pictures_and_names_what_it_cannot_read(
     assert len(list(maps.glob("*.png"))) == len(rows)
 
 
+def test_another_evaluation_does_not_move_what_predict_calls(lab: Path) -> None:
+    before = load_tuned(lab / "linear").thresholds
+    assert any(threshold is not None for threshold in before.values())
+    given = ("--rule", "sensitivity>=0.99", "--labels", "Effusion", "--resamples", 20)
+    assert run("evaluate", lab / "linear", *given) == 0
+    assert load_tuned(lab / "linear").thresholds == before
+
+
 def test_evaluate_scores_runs_and_their_differences(lab: Path, tmp_path: Path) -> None:
     out = tmp_path / "difference.json"
     given = ("--out", out, "--resamples", 50)

@@ -32,7 +32,7 @@ from radlearn.finetuning.features import (
     start_head,
 )
 from radlearn.finetuning.terms import TermSettings, finetuning_terms
-from radlearn.finetuning.tuned import keep_backbone, save_tuned
+from radlearn.finetuning.tuned import keep_backbone, save_thresholds, save_tuned
 from radlearn.metrics.classification import mean_auroc
 from radlearn.models.backbone import BackboneConfig, build_classifier
 from radlearn.models.checkpoints import MRM_PREPROCESSING, Imported, read_checkpoint
@@ -321,13 +321,21 @@ def _write_predictions(
 
 def _score(run: RunFolder, task: Task) -> None:
     """Scores and page of a finished run, made again where they are missing."""
-    if (run.path / "report.html").exists() or len(task.records) == 1:
+    if (run.path / "report.html").exists():
         return
-    split: Literal["val", "test"] = "test" if Split.TEST in task.records else "val"
-    evaluation = evaluate_run(run.path, EvaluateConfig((run.path,), split=split))
-    records = task.records[Split(split)]
+    evaluation, shown = None, []
+    if len(task.records) > 1:
+        split: Literal["val", "test"] = "test" if Split.TEST in task.records else "val"
+        evaluation = evaluate_run(run.path, EvaluateConfig((run.path,), split=split))
+        save_thresholds(run.model, evaluation)
+        shown = _mistakes(run.path, task.records[Split(split)], split)
+    finetuning_page(run.path, read_metrics(run.path), evaluation, shown, run.config)
+    console.print(f"page: {run.path / 'report.html'}")
+
+
+def _mistakes(run: Path, records: Selection, split: str) -> list[Mistake]:
     place = {name: at for at, name in enumerate(records.ids)}
-    found = mistakes(read_predictions(run.path), SHOWN_MISTAKES, split)
+    found = mistakes(read_predictions(run), SHOWN_MISTAKES, split)
     worst = sorted(
         (one for of_label in found.values() for one in of_label),
         key=lambda one: -abs(one["probability"] - one["truth"]),
@@ -338,5 +346,4 @@ def _score(run: RunFolder, task: Task) -> None:
         assert image is not None
         grey = image if image.dtype == np.uint8 else (image // 257).astype(np.uint8)
         shown.append(Mistake(grey, one["label"], one["truth"], one["probability"]))
-    finetuning_page(run.path, read_metrics(run.path), evaluation, shown, run.config)
-    console.print(f"page: {run.path / 'report.html'}")
+    return shown

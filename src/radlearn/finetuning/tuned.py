@@ -20,7 +20,7 @@ from radlearn.adapters import ADAPTERS
 from radlearn.adapters.tuner import FACTS
 from radlearn.engine.folder import finished_run
 from radlearn.errors import InputError
-from radlearn.files import read_json
+from radlearn.files import read_json, write_json
 from radlearn.models.backbone import (
     BackboneConfig,
     build_backbone,
@@ -30,6 +30,8 @@ from radlearn.models.backbone import (
 )
 from radlearn.models.weights import load_backbone
 from radlearn.records.transforms import Preprocessing
+
+THRESHOLDS = "thresholds.json"
 
 
 @dataclass(frozen=True)
@@ -120,15 +122,21 @@ def load_tuned(run: Path) -> Tuned:
         preprocessing,
         stored,
         labels,
-        _thresholds(run, labels),
+        _thresholds(run / "model", labels),
         facts.get("licences", ()),
     )
 
 
-def _thresholds(run: Path, labels: Sequence[str]) -> dict[str, float | None]:
-    if not (run / "evaluation.json").exists():
-        return dict.fromkeys(labels)
-    scores = read_json(run / "evaluation.json", "an evaluated run")["labels"]
-    return {
-        name: scores.get(name, {}).get("operating_point", {}).get("threshold") for name in labels
+def save_thresholds(folder: Path, evaluation: Mapping[str, Any]) -> None:
+    """Keep the operating points that validation chose; a later evaluation does not move them."""
+    points = {
+        name: one["operating_point"]["threshold"] for name, one in evaluation["labels"].items()
     }
+    write_json(folder / THRESHOLDS, points)
+
+
+def _thresholds(folder: Path, labels: Sequence[str]) -> dict[str, float | None]:
+    if not (folder / THRESHOLDS).exists():
+        return dict.fromkeys(labels)
+    points = read_json(folder / THRESHOLDS, "a fine-tuned model")
+    return {name: points.get(name) for name in labels}

@@ -65,6 +65,7 @@ def batches(
         batch_size=None,
         shuffle=False,
         num_workers=workers,
+        multiprocessing_context="spawn" if workers else None,  # a fork would inherit held locks
         pin_memory=pin_memory and torch.cuda.is_available(),
         persistent_workers=False,
     )
