@@ -16,7 +16,16 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "radlearn"
 README = ROOT / "README.md"
 MISSIONS = ("pretraining", "finetuning", "translation")
-FOUNDATIONS = ("records", "datasets", "models", "adapters", "engine", "metrics", "report")
+FOUNDATIONS = (
+    "records",
+    "datasets",
+    "models",
+    "adapters",
+    "engine",
+    "generators",
+    "metrics",
+    "report",
+)
 MOST_LINES = 400
 TREE = re.compile(r"(## Layout\n.*?```\n)(.*?)(```)", re.DOTALL)
 FIX = "run `python tests/test_layout.py` and commit README.md"
