@@ -9,7 +9,7 @@ demo: $(READY)
 	$(BIN)/radlearn demo --out demo
 
 test: $(READY)
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 slow: $(READY)
 	$(BIN)/pytest -m slow
