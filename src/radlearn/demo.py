@@ -35,7 +35,7 @@ class DemoConfig:
 def recipe(hospital: Path, seed: int) -> Recipe:
     """What the demo runs, of sizes that fit into minutes."""
     return Recipe(
-        title="Phantom radiographs: few labels, with and without reports first",
+        title="Phantom radiographs: few labels, tuned three ways",
         about={
             "data": "drawn by script, no patient in it; every number is of phantoms alone",
             "question": "how far do few labels go, tuned three ways?",

@@ -229,13 +229,10 @@ def _page(
     recipe: Recipe, out: Path, rows: Sequence[Scores], command: str, more: Sequence[Section]
 ) -> None:
     groups = {
-        f"{column}, {tuner}": [
-            Score(row.init, f"{100 * row.fraction:g} %", *row.interval(at)[:3])
-            for row in rows
-            if row.tuner == tuner
+        column: [
+            Score(row.series, f"{100 * row.fraction:g} %", *row.interval(at)[:3]) for row in rows
         ]
         for at, column in enumerate(_columns_of(recipe))
-        for tuner in dict.fromkeys(row.tuner for row in rows)
     }
     seeds = sorted({len(row.by_seed) for row in rows})
     links = {f"backbone {name}": out / "backbones" / name for name in recipe.backbones}
@@ -250,6 +247,6 @@ def _page(
             *more,
         ],
         {name: run / "report.html" for name, run in links.items()},
-        subtitle=f"{len(rows)} cells of {' or '.join(map(str, seeds))} seeds each.",
+        subtitle=f"{len(rows)} cells; seeds of each: {' or '.join(map(str, seeds))}.",
         command=command,
     )
