@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from radlearn.errors import InputError
 from radlearn.files import read_json, replacing, write_json
-from radlearn.models.backbone import fingerprint
+from radlearn.models.weights import fingerprint
 
 HEAD = ("fc_norm", "head")
 """What belongs to the task and not to the backbone, by timm's names: always trained and saved."""

@@ -19,10 +19,7 @@ from torch import Tensor, nn
 from radlearn.errors import InputError
 from radlearn.files import read_json, replacing, write_json
 from radlearn.models.start import sine_cosine_positions, start_as_mae
-from radlearn.models.weights import backbone_state as backbone_state
 from radlearn.models.weights import checked, read_safetensors
-from radlearn.models.weights import fingerprint as fingerprint
-from radlearn.models.weights import load_backbone as load_backbone
 from radlearn.records.transforms import Preprocessing
 
 OF_HEAD = ("num_classes", "global_pool", "fc_norm", "drop_path_rate", "drop_rate")

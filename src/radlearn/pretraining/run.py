@@ -17,9 +17,10 @@ from radlearn.engine.optim import OptimConfig, build_optimizer
 from radlearn.engine.schedule import warmup_cosine
 from radlearn.errors import InputError
 from radlearn.files import replacing
-from radlearn.models.backbone import BackboneConfig, backbone_state, fingerprint, save_model
+from radlearn.models.backbone import BackboneConfig, save_model
 from radlearn.models.checkpoints import MRM_PREPROCESSING, start_from
 from radlearn.models.mrm import MRM, SIZES, MRMConfig, sized_for
+from radlearn.models.weights import backbone_state, fingerprint
 from radlearn.pretraining.batches import PretrainBatches
 from radlearn.pretraining.config import PretrainConfig
 from radlearn.pretraining.examples import examples
