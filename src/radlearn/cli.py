@@ -29,6 +29,11 @@ COMMANDS: dict[str, Command] = {
         "radlearn.records.prepare:PrepareConfig",
         "radlearn.records.prepare:run",
     ),
+    "prepare mri-pairs": Command(
+        "scans in pairs, of one kind and another, into a store",
+        "radlearn.records.prepare_pairs:PairsConfig",
+        "radlearn.records.prepare_pairs:run",
+    ),
     "pretrain": Command(
         "a backbone from images and reports (MRM)",
         "radlearn.pretraining.config:PretrainConfig",
@@ -39,13 +44,28 @@ COMMANDS: dict[str, Command] = {
         "radlearn.finetuning.config:FinetuneConfig",
         "radlearn.finetuning.run:finetune",
     ),
+    "misalignment": Command(
+        "how far the pairs of a store are apart, and which mode suits",
+        "radlearn.misalignment:MisalignmentConfig",
+        "radlearn.misalignment:misalignment",
+    ),
+    "translate": Command(
+        "one kind of scan into another, from pairs that do not line up",
+        "radlearn.translation.config:TranslateConfig",
+        "radlearn.translation.run:translate",
+    ),
+    "register": Command(
+        "a translation run's registration of a new pair",
+        "radlearn.translation.register:RegisterConfig",
+        "radlearn.translation.register:register",
+    ),
     "evaluate": Command(
         "scores with intervals; two runs or more: their differences",
         "radlearn.evaluate:EvaluateConfig",
         "radlearn.evaluate:evaluate",
     ),
     "predict": Command(
-        "probabilities, and saliency, for new files",
+        "answers for new files: probabilities, or translated scans",
         "radlearn.predict:PredictConfig",
         "radlearn.predict:predict",
     ),
@@ -65,11 +85,15 @@ def _load(place: str) -> Any:
 def call(command: str, arguments: Sequence[str]) -> int:
     """Carry out a command as the command line would; returns its exit status.
 
+    Some commands are two words, the second of which is the first argument.
+
     Raises:
         InputError: the command could not be carried out.
     """
     import tyro
 
+    if f"{command} {arguments[0] if arguments else ''}" in COMMANDS:
+        command, arguments = f"{command} {arguments[0]}", arguments[1:]
     entry = COMMANDS[command]
     flags = _load(entry.config)
     if "-h" in arguments or "--help" in arguments:

@@ -25,7 +25,7 @@ def said(capsys: pytest.CaptureFixture[str]) -> str:
 def test_help_fits_a_screen_and_shows_an_example(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(command, "--help") == 0
+    assert run(*command.split(), "--help") == 0
     text = capsys.readouterr().out
     assert f"Example: radlearn {command} " in text
     assert len(text.splitlines()) <= SCREEN

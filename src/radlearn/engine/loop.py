@@ -186,6 +186,7 @@ def fit(
     evaluate: Callable[[int], dict[str, float]] | None = None,
     best: Best | None = None,
     carry: Carry | None = None,
+    after: Callable[[], None] | None = None,
 ) -> dict[str, float]:
     """Train `nets` by running every phase on batch 0, 1, ... until `config.steps`.
 
@@ -199,6 +200,7 @@ def fit(
         evaluate: scores on validation data; called in evaluation mode without gradients.
         best: keep the weights of the best evaluation and put them back at the end.
         carry: what the first phase of the first step is handed.
+        after: called when a step's phases are done; what it changes has to be among `nets`.
 
     Returns:
         The best evaluation's step and scores, or the last one's where `best` is None.
@@ -255,6 +257,8 @@ def fit(
                     group["lr"] = rate * group.get("lr_scale", 1.0)
                 parts, carry = _update(phase, terms, batch, carry, config.clip, compute)
                 window.add(parts)
+            if after is not None:
+                after()
             last = done == config.steps
             saving = done % config.save_every == 0 or last or stop.asked
             logging = done % config.log_every == 0 or last

@@ -109,6 +109,21 @@ def load_backbone(model: nn.Module, state: Mapping[str, Tensor]) -> tuple[str, .
     return tuple(k for k in state if k not in taken)
 
 
+def restore(model: nn.Module, path: Path) -> None:
+    """Give `model` all of its own weights from a safetensors file.
+
+    Raises:
+        InputError: the file cannot be read, or holds other names, other shapes or no numbers.
+    """
+    state, own = read_safetensors(path), model.state_dict()
+    if odd := sorted(state.keys() ^ own.keys()):
+        raise InputError(
+            f"{path} does not fit the config beside it: {len(odd)} names differ, such as "
+            f"{odd[0]}; get both files from one run"
+        )
+    model.load_state_dict({name: checked(name, state[name], own[name]) for name in own})
+
+
 def backbone_state(model: nn.Module) -> dict[str, Tensor]:
     """The weights that every task shares: without head and last norms."""
     return {k: v for k, v in model.state_dict().items() if not k.startswith(HEADS)}

@@ -69,11 +69,25 @@ def draw_affine(level: int, dims: int, rng: np.random.Generator) -> Affine:
     )
 
 
-def affine_field(affine: Affine, shape: tuple[int, ...]) -> Float[np.ndarray, "dims *space"]:
+Window = tuple[slice, ...]
+
+
+def whole(shape: tuple[int, ...]) -> Window:
+    """The window that is the whole image."""
+    return tuple(slice(0, side) for side in shape)
+
+
+def affine_field(
+    affine: Affine, shape: tuple[int, ...], window: Window | None = None
+) -> Float[np.ndarray, "dims *space"]:
     """The displacement that moves an image's content by `affine`, pixels.
 
     Content is scaled and turned about the centre, then shifted; the field looks the other way, from
     where something ends to where it was.
+
+    Args:
+        shape: of the image.
+        window: the part of it that is wanted, with starts and stops; it may hang over the end.
     """
     dims = len(shape)
     matrix = np.eye(dims) / affine.scale
@@ -84,22 +98,26 @@ def affine_field(affine: Affine, shape: tuple[int, ...]) -> Float[np.ndarray, "d
         turn[first, second], turn[second, first] = sine, -sine
         matrix = matrix @ turn
     sides = np.array(shape, dtype=np.float64)
-    centred = np.indices(shape) - ((sides - 1) / 2).reshape(-1, *[1] * dims)
+    centred = _places(window or whole(shape)) - ((sides - 1) / 2).reshape(-1, *[1] * dims)
     moved = centred - (np.array(affine.shift) * sides).reshape(-1, *[1] * dims)
     return np.tensordot(matrix, moved, axes=1) - centred
 
 
 def elastic_field(
-    amplitude: float, shape: tuple[int, ...], rng: np.random.Generator
+    amplitude: float,
+    shape: tuple[int, ...],
+    rng: np.random.Generator,
+    window: Window | None = None,
 ) -> Float[np.ndarray, "dims *space"]:
     """A smooth random displacement, pixels: cubic splines through uniform draws on a coarse grid.
 
     Args:
         amplitude: largest draw, per cent of each side.
+        window: as in `affine_field`.
     """
     points = [ELASTIC_CELLS + 1] * len(shape)
-    along = [np.linspace(0, ELASTIC_CELLS, side) for side in shape]
-    places = np.meshgrid(*along, indexing="ij")
+    cells = np.array([ELASTIC_CELLS / max(side - 1, 1) for side in shape])
+    places = _places(window or whole(shape)) * cells.reshape(-1, *[1] * len(shape))
     parts = []
     for side in shape:
         drawn = rng.uniform(-amplitude, amplitude, points) / 100 * side
@@ -108,28 +126,39 @@ def elastic_field(
 
 
 def deformed(
-    image: Float[np.ndarray, "channels *space"], field: Float[np.ndarray, "dims *space"]
-) -> Float[np.ndarray, "channels *space"]:
+    image: Float[np.ndarray, "channels *space"],
+    field: Float[np.ndarray, "dims *window"],
+    window: Window | None = None,
+) -> Float[np.ndarray, "channels *window"]:
     """The image at x + phi(x), linear between pixels; -1, the background, outside of it."""
-    places = np.indices(image.shape[1:]) + field
+    places = _places(window or whole(image.shape[1:])) + field
     above = image - BACKGROUND  # weights that do not add up to 1 exactly leave 0 what it is
     moved = [ndimage.map_coordinates(part, places, order=1, mode="constant") for part in above]
     return np.stack(moved) + BACKGROUND
 
 
 def draw_fields(
-    misalignment: Misalignment, shape: tuple[int, ...], *keys: int
+    misalignment: Misalignment,
+    shape: tuple[int, ...],
+    *keys: int,
+    windows: tuple[Window, Window] | None = None,
 ) -> tuple[Float[np.ndarray, "dims *space"], Float[np.ndarray, "dims *space"]]:
-    """The fields of a source and of its target: a pure function of the keys, as (seed, record)."""
+    """The fields of a source and of its target: a pure function of the keys, as (seed, record).
+
+    Args:
+        windows: the parts of both that are wanted, as in `affine_field`.
+    """
     rng = generator(MISALIGN_STREAM, *keys)
-    fields = [np.zeros((len(shape), *shape)) for _ in range(2)]
+    parts = windows or (whole(shape), whole(shape))
+    fields = [np.zeros_like(_places(part), dtype=np.float64) for part in parts]
     if misalignment.level is not None:
-        affine = [draw_affine(max(misalignment.level, 1), len(shape), rng) for _ in fields]
+        affine = [draw_affine(max(misalignment.level, 1), len(shape), rng) for _ in parts]
         if misalignment.level == 0:
             affine[1] = affine[0]
-        fields = [affine_field(each, shape) for each in affine]
+        fields = [affine_field(each, shape, part) for each, part in zip(affine, parts, strict=True)]
     if misalignment.elastic:
-        fields = [field + elastic_field(misalignment.elastic, shape, rng) for field in fields]
+        bends = [elastic_field(misalignment.elastic, shape, rng, part) for part in parts]
+        fields = [field + bend for field, bend in zip(fields, bends, strict=True)]
     return fields[0], fields[1]
 
 
@@ -138,9 +167,20 @@ def misaligned(
     target: Float[np.ndarray, "channels_out *space"],
     misalignment: Misalignment,
     *keys: int,
-) -> tuple[Float[np.ndarray, "channels_in *space"], Float[np.ndarray, "channels_out *space"]]:
-    """A pair in [-1, 1] brought out of line; the same keys bring it out of line the same way."""
-    if misalignment == Misalignment():
+    windows: tuple[Window, Window] | None = None,
+) -> tuple[Float[np.ndarray, "channels_in *window"], Float[np.ndarray, "channels_out *window"]]:
+    """A pair in [-1, 1] brought out of line; the same keys bring it out of line the same way.
+
+    Args:
+        windows: the parts of source and target that are wanted; what hangs over is background.
+    """
+    if misalignment == Misalignment() and windows is None:
         return source, target
-    source_field, target_field = draw_fields(misalignment, source.shape[1:], *keys)
-    return deformed(source, source_field), deformed(target, target_field)
+    source_field, target_field = draw_fields(misalignment, source.shape[1:], *keys, windows=windows)
+    first, second = windows or (None, None)
+    return deformed(source, source_field, first), deformed(target, target_field, second)
+
+
+def _places(window: Window) -> np.ndarray:
+    """Coordinates of every pixel of a window, (dims, *window)."""
+    return np.stack(np.meshgrid(*(np.arange(w.start, w.stop) for w in window), indexing="ij"))

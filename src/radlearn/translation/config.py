@@ -1,0 +1,78 @@
+"""The settings of a translation run."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from radlearn.engine.names import DeviceName, PrecisionName
+from radlearn.errors import InputError
+from radlearn.translation.misalign import Misalignment
+from radlearn.translation.modes import MODES
+from radlearn.translation.networks import Size
+
+
+@dataclass(frozen=True)
+class TranslateConfig:
+    """Teach a generator to make one kind of scan from another, from pairs that may not line up.
+
+    Example: radlearn translate stores/mri --run runs/t1-to-t2 --mode nc+r --size small
+    """
+
+    stores: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Stores of pairs, made by radlearn prepare mri-pairs."""
+    run: Path
+    """Folder of the run; the same command goes on where it stopped."""
+    mode: str = "nc+r"
+    """nc, c, nc+r, c+r, p2p or p2p+r: which networks train; +r is with registration."""
+    host: str = "resnet"
+    """The generator: resnet munit unit nicegan."""
+    size: Size = "small"
+    """Width and depth of all networks."""
+    misalign: int | None = None
+    """Bring training pairs out of line: RegGAN's level, 0 to 5."""
+    elastic: float = 0.0
+    """Bend training pairs by up to this, per cent of the side, up to 4."""
+    unpaired: bool = False
+    """Show any target beside any source; for modes that need no pairs."""
+    dims: int = 2
+    """2 for slices, 3 for patches of volumes."""
+    patch: tuple[int, ...] = (32, 96, 96)
+    """Depth, height and width of a patch, in 3-D."""
+    patches: int = 16
+    """Patches a volume and epoch, in 3-D."""
+    steps: int | None = None
+    """Updates; in place of --epochs."""
+    epochs: float = 80.0
+    batch: int = 1
+    lr: float = 1e-4
+    """Learning rate of Adam, the same to the end."""
+    average: float = 0.999
+    """Share of the averaged generator that a step keeps; the average is the answer. 0: no average."""
+    evaluations: int = 5
+    """How often the pairs held apart are scored; nothing is chosen by it."""
+    seed: int = 0
+    device: DeviceName = "auto"
+    precision: PrecisionName = "auto"
+    workers: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.stores:
+            raise InputError("no store was given; make one with: radlearn prepare mri-pairs")
+        if self.mode not in MODES:
+            raise InputError(f"no mode is called {self.mode!r}; choose {', '.join(MODES)}")
+        for name in ("batch", "epochs", "lr", "evaluations", "steps", "patches"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise InputError(f"--{name} must be above 0")
+        if not 0 <= self.average < 1:
+            raise InputError(f"--average {self.average} does not lie from 0 to below 1")
+        if self.unpaired and MODES[self.mode].needs_pairs:
+            raise InputError(f"mode {self.mode} needs pairs; without them there are nc and c")
+        if self.dims == 3 and (len(self.patch) != 3 or min(self.patch) < 1):
+            raise InputError("--patch takes a depth, a height and a width, such as 32 96 96")
+        self.misalignment()
+
+    def misalignment(self) -> Misalignment:
+        return Misalignment(self.misalign, self.elastic)
