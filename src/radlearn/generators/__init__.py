@@ -1,14 +1,11 @@
 """Generators, the hosts of image-to-image translation: one file each, one line in `GENERATORS`."""
 
-from collections.abc import Callable
-
-from torch import nn
-
 from radlearn.generators import resnet
+from radlearn.generators.host import Host
 
-GENERATORS: dict[str, Callable[[str, int, int, int], nn.Module]] = {
-    "resnet": resnet.resnet,
+GENERATORS: dict[str, Host] = {
+    "resnet": Host(resnet.resnet),
 }
-"""By name: (size, channels in, channels out, 2 or 3 dimensions) to the network."""
+"""By name."""
 
-__all__ = ["GENERATORS"]
+__all__ = ["GENERATORS", "Host"]

@@ -55,3 +55,8 @@ class Critic(nn.Module):
         """
         check_sides(images, 24, 1, "the critic")
         return at_least_float32(self.model(images)).flatten(1).mean(1)
+
+
+def critic(size: str, channels: int, dims: int) -> Critic:
+    """The critic at a size of `SIZES`."""
+    return Critic(CriticConfig(channels, dims, SIZES[size]))

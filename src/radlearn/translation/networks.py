@@ -8,9 +8,8 @@ from torch import nn
 from radlearn.errors import InputError
 from radlearn.generators import GENERATORS
 from radlearn.models import critics
-from radlearn.models.critics import Critic, CriticConfig
 from radlearn.models.registration import Registration, registration_config
-from radlearn.translation.modes import Mode
+from radlearn.translation.modes import MODES, Mode
 
 Size = Literal["tiny", "small", "paper"]
 
@@ -49,22 +48,31 @@ def build_networks(mode: Mode, config: NetworksConfig) -> dict[str, nn.Module]:
     """The networks of `mode` by name, with weights drawn from torch's global generator.
 
     Raises:
-        InputError: dims is neither 2 nor 3.
+        InputError: the host has not this mode, or not this number of dimensions.
     """
     source, target = config.channels_in, config.channels_out
-    host, width = GENERATORS[config.generator], critics.SIZES[config.size]
-    beside = source + target
+    size, dims, host = config.size, config.dims, GENERATORS[config.generator]
+    if not host.needs <= mode.networks:
+        has = [name for name, other in MODES.items() if host.needs <= other.networks]
+        raise InputError(
+            f"the host {config.generator} is made of {', '.join(sorted(host.needs))}, which this "
+            f"mode has not; choose the mode {' or '.join(has)}, or the host resnet"
+        )
+    if dims not in host.dims:
+        has = [str(number) for number in host.dims]
+        raise InputError(
+            f"the host {config.generator} takes images of {' or '.join(has)} dimensions, not "
+            f"{dims}; choose dims {' or '.join(has)}, or another host"
+        )
 
-    def critic(own: int) -> Critic:
-        return Critic(CriticConfig(beside if mode.conditional else own, config.dims, width))
+    def critic(own: int) -> nn.Module:
+        return host.critic(size, source + target if mode.conditional else own, dims)
 
     builders = {
-        "G_ab": lambda: host(config.size, source, target, config.dims),
-        "G_ba": lambda: host(config.size, target, source, config.dims),
+        "G_ab": lambda: host.generator(size, source, target, dims),
+        "G_ba": lambda: host.generator(size, target, source, dims),
         "D_a": lambda: critic(source),
         "D_b": lambda: critic(target),
-        "R": lambda: Registration(
-            registration_config(config.size, target, config.dims, config.side)
-        ),
+        "R": lambda: Registration(registration_config(size, target, dims, config.side)),
     }
     return {name: build() for name, build in builders.items() if name in mode.networks}

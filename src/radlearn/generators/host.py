@@ -1,0 +1,54 @@
+"""What a host of image-to-image translation is: its networks, its losses, its answer."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from radlearn.models.critics import critic
+from radlearn.records.batches import Batch
+
+Networks = Mapping[str, nn.Module]
+Terms = dict[str, Tensor]
+Fakes = dict[str, Tensor]
+
+ONE_WAY = frozenset({"G_ab", "D_b"})
+BOTH_WAYS = ONE_WAY | {"G_ba", "D_a"}
+
+
+@dataclass(frozen=True)
+class Losses:
+    """What a host minimises in place of RegGAN's adversarial, direct and cycle terms.
+
+    Attributes:
+        generator: (networks, batch) to the weighted terms of the generators, and the fakes by side
+            ("a", "b") with their gradients. No gradient is computed for the critics.
+        critic: (networks, batch, detached fakes) to the weighted terms of the critics.
+        weight_decay: of Adam, for all networks but R.
+    """
+
+    generator: Callable[[Networks, Batch], tuple[Terms, Fakes]]
+    critic: Callable[[Networks, Batch, Fakes], Terms]
+    weight_decay: float = 0.0
+
+
+@dataclass(frozen=True)
+class Host:
+    """One way to build G_ab and its kin; a mode that lacks a network of `needs` is not its own.
+
+    Attributes:
+        generator: (size, channels in, channels out, dims) to G_ab or G_ba.
+        critic: (size, channels, dims) to D_a or D_b.
+        losses: None for RegGAN's own, which any generator can be trained by.
+        needs: names of the networks that the losses are written for.
+        dims: numbers of spatial dimensions that the networks exist in.
+        translating: the networks to one module, whose forward is G(a) without chance; it holds the
+            very parameters of the networks, each once.
+    """
+
+    generator: Callable[[str, int, int, int], nn.Module]
+    critic: Callable[[str, int, int], nn.Module] = critic
+    losses: Losses | None = None
+    needs: frozenset[str] = ONE_WAY
+    dims: tuple[int, ...] = (2, 3)
+    translating: Callable[[Networks], nn.Module] = lambda nets: nets["G_ab"]
