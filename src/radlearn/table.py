@@ -19,7 +19,7 @@ from radlearn.metrics.statistics import (
     everything_once,
     percentile_interval,
 )
-from radlearn.recipe import Cell, Recipe
+from radlearn.recipe import AnyCell, Recipe
 from radlearn.report.figures import Score
 from radlearn.report.overview import grid_sections, overview_page
 from radlearn.report.page import Section, Table
@@ -50,7 +50,7 @@ class Scores(NamedTuple):
         return percentile_interval(float(self.point[column]), self.resampled[:, column])
 
 
-def run_of(out: Path, cell: Cell) -> Path:
+def run_of(out: Path, cell: AnyCell) -> Path:
     """The folder of a cell's run."""
     return out / "runs" / cell.name
 
@@ -179,7 +179,8 @@ def _tables(recipe: Recipe, rows: Sequence[Scores]) -> tuple[Table, Table]:
     return scores, differences
 
 
-def _markdown(table: Table) -> str:
+def markdown(table: Table) -> str:
+    """A table as text that a page of Markdown takes."""
     lines = [f"**{table.title}**", "", "| " + " | ".join(table.columns) + " |"]
     lines.append("|" + "---|" * len(table.columns))
     lines += ["| " + " | ".join(row) + " |" for row in table.rows]
@@ -217,7 +218,7 @@ def write_table(
         },
     )
     scores, differences = _tables(recipe, rows)
-    write_text(out / "table.md", f"{_markdown(scores)}\n{_markdown(differences)}")
+    write_text(out / "table.md", f"{markdown(scores)}\n{markdown(differences)}")
     _page(recipe, out, rows, command, [_differences(differences), *more])
 
 
