@@ -40,7 +40,7 @@ def finished_results(run: Path) -> dict[str, Any]:
         InputError: there is no such run, or it is not finished.
     """
     if not run.is_dir():
-        raise InputError(f"no run at {run}; give the folder that radlearn finetune wrote")
+        raise InputError(f"no run at {run}; give the folder of a finished run")
     path = run / "results.json"
     results = read_json(path, "a finished run") if path.exists() else None
     if not isinstance(results, dict) or results.get("finished") is not True:

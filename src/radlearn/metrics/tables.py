@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 
-def _text(interval: dict[str, Any], form: str = ".3f") -> str:
+def measured(interval: dict[str, Any], form: str = ".3f") -> str:
     """An interval as a cell; a star where it has no width."""
     if interval["value"] is None:
         return "–"
@@ -23,11 +23,13 @@ def _number(value: float | None, digits: int = 3) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
 
 
-def _p(value: float | None) -> str:
+def p_text(value: float | None) -> str:
+    """A p-value as a cell."""
     return "<0.001" if value is not None and value < 0.001 else _number(value)
 
 
-def _table(columns: tuple[str, ...], title: str = "", caption: str = "") -> Table:
+def plain_table(columns: tuple[str, ...], title: str = "", caption: str = "") -> Table:
+    """A table without a frame; every column but the first is of numbers."""
     table = Table(
         title=escape(title), caption=escape(caption), title_justify="left", caption_justify="left",
         box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False,
@@ -42,12 +44,12 @@ def print_evaluation(evaluation: dict[str, Any], console: Console | None = None)
     """Print what `evaluate_run` returned: the ranking scores, then calibration and thresholds."""
     console = console or Console()
     config, mean = evaluation["config"], evaluation["mean"]
-    ranking = _table(
+    ranking = plain_table(
         ("label", "positive", "AUROC", "average precision"),
         f"{evaluation['run']}: {evaluation['records']} {config['split']} records of "
         f"{evaluation['patients']} patients",
     )
-    answers = _table(
+    answers = plain_table(
         ("label", "ECE", "Brier", "threshold", "sensitivity", "specificity"),
         caption=f"95 % intervals over patients, {config['resamples']} resamples, seed "
         f"{config['seed']}; threshold by {config['rule']} on validation; * no resample differs",
@@ -56,8 +58,8 @@ def print_evaluation(evaluation: dict[str, Any], console: Console | None = None)
         ranking.add_row(
             escape(label),
             f"{scores['positives']}/{scores['records']}",
-            _text(scores["auroc"]),
-            _text(scores["average_precision"]),
+            measured(scores["auroc"]),
+            measured(scores["average_precision"]),
         )
         point = scores["operating_point"]
         shares = (point.get(name) for name in ("sensitivity", "specificity"))
@@ -66,11 +68,11 @@ def print_evaluation(evaluation: dict[str, Any], console: Console | None = None)
             _number(scores["ece"]),
             _number(scores["brier"]["value"]),
             _number(point["threshold"]),
-            *("–" if share is None else _text(share, ".2f") for share in shares),
+            *("–" if share is None else measured(share, ".2f") for share in shares),
         )
     ranking.add_section()
     name = f"mean of {len(mean['labels'])}"
-    ranking.add_row(name, "", _text(mean["auroc"]), _text(mean["average_precision"]))
+    ranking.add_row(name, "", measured(mean["auroc"]), measured(mean["average_precision"]))
     console.print(ranking, "", answers, "", sep="\n")
     for label, scores in evaluation["labels"].items():
         if scores["reason"] is not None:
@@ -81,7 +83,7 @@ def print_comparison(comparison: dict[str, Any], console: Console | None = None)
     """Print what `compare_runs` returned, a table a pair of runs."""
     console = console or Console()
     for pair in comparison["pairs"]:
-        table = _table(
+        table = plain_table(
             ("label", "difference", "p", "p, Holm", "DeLong p", "Holm"),
             f"AUROC of {pair['second']} less {pair['first']}",
             f"the same {comparison['records']} records of {comparison['patients']} patients; p by "
@@ -89,10 +91,10 @@ def print_comparison(comparison: dict[str, Any], console: Console | None = None)
         )
         keys = ("p_bootstrap", "p_bootstrap_holm", "p_delong", "p_delong_holm")
         for label, found in pair["labels"].items():
-            cells = (_p(found[key]) for key in keys)
-            table.add_row(escape(label), _text(found["difference"], "+.3f"), *cells)
+            cells = (p_text(found[key]) for key in keys)
+            table.add_row(escape(label), measured(found["difference"], "+.3f"), *cells)
         mean = pair["mean"]
         table.add_section()
         name = f"mean of {len(mean['labels'])}"
-        table.add_row(name, _text(mean["difference"], "+.3f"), _p(mean["p_bootstrap"]))
+        table.add_row(name, measured(mean["difference"], "+.3f"), p_text(mean["p_bootstrap"]))
         console.print(table, "", sep="\n")
