@@ -1,6 +1,6 @@
 """`radlearn evaluate`: what a finished run's predictions are worth, and which run's are better."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
@@ -10,7 +10,7 @@ import numpy as np
 import tyro
 
 from radlearn.errors import InputError
-from radlearn.files import write_json
+from radlearn.files import read_json, write_json
 from radlearn.metrics import calibration
 from radlearn.metrics.classification import (
     mean_over,
@@ -39,6 +39,7 @@ from radlearn.metrics.statistics import (
 from radlearn.metrics.tables import print_comparison, print_evaluation
 from radlearn.report.comparison import differences, side_by_side
 from radlearn.report.overview import overview_page
+from radlearn.report.page import Section
 
 __all__ = [
     "EvaluateConfig",
@@ -62,17 +63,19 @@ class EvaluateConfig:
     """
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
-    """Finished fine-tuning runs."""
+    """Finished runs, of fine-tuning or of translation."""
     split: Literal["val", "test"] = "test"
     """Which records are scored."""
     resamples: int = 1000
-    """Bootstrap resamples, drawn by patient."""
+    """Bootstrap resamples, drawn by patient; of few patients' slices, by block of neighbours."""
     seed: int = 0
     """Seed of the resamples."""
     rule: str = "youden"
     """Operating point, chosen on validation: youden, f1 or sensitivity>=X."""
     labels: tuple[str, ...] = ()
     """Only these labels; default: all."""
+    step: int | None = None
+    """Of translations: the step whose scores count; default: the last."""
     out: Path | None = None
     """Where the differences of the runs are written, as JSON and, beside it, as a page."""
 
@@ -88,12 +91,20 @@ def evaluate(config: EvaluateConfig) -> None:
     """Score and print each run, then the differences of each two.
 
     Raises:
-        InputError: no run was given; see also `evaluate_run` and `compare_runs`.
+        InputError: no run was given, or runs of two missions; see also `evaluate_run`,
+            `compare_runs`, and their likes in `translation.evaluate`.
     """
     if not config.runs:
         raise InputError("no run was given; make one with: radlearn finetune")
     if config.out is not None and len(config.runs) < 2:
         raise InputError("--out is for the differences of runs; give two runs or more")
+    if _are_translations(config.runs):
+        from radlearn.translation.evaluate import evaluate_translations
+
+        evaluate_translations(config)
+        return
+    if config.step is not None:
+        raise InputError("--step is for translations; fine-tuned runs are scored at their best")
     evaluations = {run.resolve().name: evaluate_run(run, config) for run in config.runs}
     for evaluation in evaluations.values():
         print_evaluation(evaluation)
@@ -102,18 +113,47 @@ def evaluate(config: EvaluateConfig) -> None:
         print_comparison(comparison)
         if config.out is not None:
             write_json(config.out, comparison)
-            _page(config, evaluations, comparison)
+            sections = [*side_by_side(evaluations), differences(comparison)]
+            write_comparison(config, f"{comparison['records']:,} records", sections)
 
 
-def _page(
-    config: EvaluateConfig, evaluations: Mapping[str, Any], comparison: dict[str, Any]
-) -> None:
+def _are_translations(runs: Sequence[Path]) -> bool:
+    """Whether all runs are translations, or none is.
+
+    Raises:
+        InputError: some are.
+    """
+    translations = {run for run in runs if _mission(run) == "translation"}
+    if translations and (others := [run for run in runs if run not in translations]):
+        raise InputError(
+            f"{others[0]} is no translation and {next(iter(translations))} is one; evaluate runs "
+            "of one mission together"
+        )
+    return bool(translations)
+
+
+def _mission(run: Path) -> str | None:
+    path = run / "config.json"
+    config = read_json(path, "a run") if path.exists() else None
+    return config.get("mission") if isinstance(config, dict) else None
+
+
+def write_comparison(config: EvaluateConfig, scored: str, sections: Sequence[Section]) -> None:
+    """The page of runs side by side, beside `config.out`.
+
+    Args:
+        scored: what they were scored on, in words.
+        sections: of the page.
+
+    Raises:
+        InputError: the page cannot be written.
+    """
     assert config.out is not None
     overview_page(
         config.out.with_suffix(".html"),
         "Runs side by side",
-        {"Scored on": f"{config.split}, {comparison['records']:,} records"},
-        [*side_by_side(evaluations), differences(comparison)],
+        {"Scored on": f"{config.split}, {scored}"},
+        sections,
         {run.resolve().name: run / "report.html" for run in config.runs},
         command=f"radlearn evaluate {' '.join(map(str, config.runs))} --out {config.out}",
     )

@@ -14,7 +14,7 @@ KNOWN = {
     "licences": "Licences of the data",
     "fingerprints": "Fingerprints",
 }
-COMMANDS = {"pretraining": "pretrain", "finetuning": "finetune"}
+COMMANDS = {"pretraining": "pretrain", "finetuning": "finetune", "translation": "translate"}
 
 
 def facts(config: Mapping[str, Any]) -> dict[str, str]:

@@ -219,6 +219,21 @@ def by_fraction(
     return Figure(title, _svg(draw, width, height), alt)
 
 
+def colour_bar(title: str, colours: str, low: float, high: float, caption: str = "") -> Figure:
+    """The scale of a map of matplotlib, from left to right, as it is used in pictures nearby."""
+
+    def draw(axes: Axes) -> None:
+        axes.imshow(np.linspace(0, 1, 256)[None], cmap=colours, aspect="auto",
+                    extent=(low, high, 0, 1), interpolation="nearest")  # fmt: skip
+        axes.set_yticks([])
+        axes.grid(visible=False)
+        axes.spines[:].set_visible(False)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+
+    alt = f"Colours of {title}, from {low:g} to {high:g}. {caption}"
+    return Figure(title, _svg(draw, height=48), alt, caption)
+
+
 def _line(axes: Axes, x: ArrayLike, y: ArrayLike, style: Style, label: str, marked: bool) -> None:
     marker = (style.marker or "o") if marked else ""
     axes.plot(

@@ -130,10 +130,15 @@ class Number:
 
 
 def interval(
-    score: float | None, low: float | None, high: float | None, *, signed: bool = False
+    score: float | None,
+    low: float | None,
+    high: float | None,
+    *,
+    signed: bool = False,
+    digits: int = 3,
 ) -> str:
     """`0.812 (0.790 to 0.833)`; the score alone without bounds; an en dash when there is none."""
-    form = "{:+.3f}" if signed else "{:.3f}"
+    form = f"{{:{'+' if signed else ''}.{digits}f}}"
     if score is None or score != score:
         return "–"
     if low is None or high is None or low != low or high != high:
