@@ -42,6 +42,16 @@ class PairStore:
         """The target on the source's grid, likewise."""
         return self._volume(row, "target")
 
+    def has_source(self, row: int) -> bool:
+        return bool(self.rows["has_source"][row])
+
+    def has_target(self, row: int) -> bool:
+        return bool(self.rows["has_target"][row])
+
+    def slices(self, row: int) -> list[int]:
+        """Those that hold enough to train on and to score; ascending."""
+        return self.rows["slices"][row].to_list()
+
     def _volume(self, row: int, side: str) -> Float16[np.ndarray, "channels depth height width"]:
         number, own = self.rows["volume"][row], self.rows["id"][row]
         if not self.rows[f"has_{side}"][row]:

@@ -79,5 +79,8 @@ def random_window(
     shape: tuple[int, ...], patch: tuple[int, ...], rng: np.random.Generator
 ) -> tuple[slice, ...]:
     """A box of the patch's size somewhere in the volume; it hangs over where a side is shorter."""
-    starts = [int(rng.integers(max(side - wanted, 0) + 1)) for side, wanted in zip(shape, patch)]
+    starts = [
+        int(rng.integers(max(side - wanted, 0) + 1))
+        for side, wanted in zip(shape, patch, strict=True)
+    ]
     return tuple(slice(start, start + wanted) for start, wanted in zip(starts, patch, strict=True))

@@ -49,7 +49,7 @@ class TranslateConfig:
     lr: float = 1e-4
     """Learning rate of Adam, the same to the end."""
     average: float = 0.999
-    """Share of the averaged generator that a step keeps; the average is the answer. 0: no average."""
+    """Share that a step keeps of the averaged generator, which is what answers; 0: no average."""
     evaluations: int = 5
     """How often the pairs held apart are scored; nothing is chosen by it."""
     seed: int = 0

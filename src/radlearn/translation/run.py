@@ -257,7 +257,7 @@ def _about(
         "mode": config.mode,
         "patch": list(patch) if patch else None,
         **{name: store.info[name] for name in kept},
-        "percentile": store.info["settings"]["percentile"],
+        "percentile": store.info["percentile"],
     }
 
 
