@@ -1,185 +1,82 @@
-"""`radlearn predict`: files and folders in, a table of probabilities out."""
+"""`radlearn predict`: new files in, what a finished run makes of them out."""
 
-import hashlib
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
-import numpy as np
-import polars as pl
-import torch
 import tyro
-from jaxtyping import Float, Shaped
-from PIL import Image
-from torch import Tensor
 
-from radlearn.engine.device import Compute, compute
-from radlearn.engine.log import console, progress
+from radlearn.engine.folder import finished_run
 from radlearn.engine.names import DeviceName, PrecisionName
-from radlearn.errors import InputError, UnreadableError
-from radlearn.files import replacing, shown, writable
-from radlearn.finetuning.tuned import Tuned, load_tuned
-from radlearn.models.inference import logits
-from radlearn.models.saliency import class_activation
-from radlearn.records.geometry import fitted
-from radlearn.records.readers import read_pixels
-from radlearn.records.record import SetAside
-from radlearn.records.transforms import evaluated, normalised
-from radlearn.report.pictures import saliency_overlay
-
-CHUNK = 512  # pictures held in memory at once
-NAME_BYTES = 150  # of a saliency picture's name before the label's; file systems take 255 in all
+from radlearn.errors import InputError
 
 
 @dataclass(frozen=True)
 class PredictConfig:
-    """Answer for new pictures with a fine-tuned run: DICOM, PNG, JPEG, TIFF or NIfTI.
+    """What a finished run makes of new files.
+
+    A fine-tuning run answers for pictures (DICOM, PNG, JPEG, TIFF, NIfTI): a table of
+    probabilities. A translation run makes each exam's target image from its source image (NIfTI,
+    a DICOM series, PNG, .npy): the same geometry and header, in the source's own space. DICOM is
+    written as a new series of the same study: the patient's tags stay, as in the exam beside it.
 
     Example: radlearn predict runs/lora new_exams/ chest.dcm --out answers.csv --saliency maps
+    Example: radlearn predict runs/t1-to-t2 exams/ --out made
     """
 
     run: Annotated[Path, tyro.conf.Positional]
-    """A finished fine-tuning run."""
+    """A finished fine-tuning or translation run."""
     inputs: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Files, and folders that are searched for files."""
-    out: Path = Path("predictions.csv")
-    """The table; .csv or .parquet."""
+    """Files, and folders that are searched; for translation exams (folders with a file or a
+    series by each source's name), series, or files."""
+    out: Path | None = None
+    """Fine-tuning: the table, .csv or .parquet [predictions.csv]; translation: a folder
+    [predictions]."""
     saliency: Path | None = None
-    """Folder for pictures of what spoke for each picture's likeliest label."""
-    batch: int = 64
-    """Pictures at a time; halved where memory runs out."""
+    """Fine-tuning: folder for pictures of what spoke for each picture's likeliest label."""
+    batch: int | None = None
+    """Pictures [64] or slices [8] at a time; halved where memory runs out."""
     device: DeviceName = "auto"
     precision: PrecisionName = "auto"
 
     def __post_init__(self) -> None:
         if not self.inputs:
             raise InputError("no file or folder was given to predict")
-        if self.out.suffix not in (".csv", ".parquet"):
-            raise InputError(f"--out {self.out} ends neither in .csv nor in .parquet")
-        if self.batch < 1:
+        if self.batch is not None and self.batch < 1:
             raise InputError("--batch must be above 0")
 
 
-class _Picture(NamedTuple):
-    name: str
-    stored: Shaped[np.ndarray, "size size"]
-
-
 def predict(config: PredictConfig) -> int:
-    """Write the table, and the pictures if asked for.
+    """Write what the run makes of the inputs.
 
     Returns:
-        0 when every file was answered for, 1 when some could not be read; these are named.
+        0 when every input was answered for, 1 when some could not be read; these are named.
 
     Raises:
-        InputError: the run is not finished, an input is missing, or no file could be read.
+        InputError: the run is not finished or cannot predict, a flag does not fit its mission, an
+            input is missing, or none could be read.
     """
-    tuned = load_tuned(config.run)
-    files = list(_files(config.inputs))
-    if config.out.is_dir():
-        raise InputError(f"--out {config.out} is a folder; name the file to write")
-    for folder in (config.out.parent, config.saliency):
-        if folder is not None:
-            writable(folder)
-    here = compute(config.device, config.precision)
-    tuned.model.to(here.device)
-    rows: list[dict[str, object]] = []
-    refused: list[SetAside] = []
-    with progress("predict", len(files), unit="files") as ticker:
-        for start in range(0, len(files), CHUNK):
-            pictures = []
-            for name, path in files[start : start + CHUNK]:
-                try:
-                    values = read_pixels(path).values
-                    pictures.append(_Picture(name, fitted(values, **tuned.stored)))
-                except UnreadableError as error:
-                    reason = str(error).removeprefix(f"{path.name}: ")
-                    refused.append(SetAside(name, reason))
-                ticker.advance()
-            if pictures:
-                rows += _answers(tuned, pictures, here, config)
-    for one in refused:
-        console.print(f"cannot read {one.path}: {one.reason}", style="yellow")
-    if not rows:
-        raise InputError(f"none of the {len(files)} files given could be read as a picture")
-    with replacing(config.out) as temporary:
-        table = pl.DataFrame(rows)
-        if config.out.suffix == ".csv":
-            table.write_csv(temporary)
-        else:
-            table.write_parquet(temporary)
-    console.print(f"{len(rows)} pictures answered for, {len(refused)} not read: {config.out}")
-    return 1 if refused else 0
+    from radlearn.engine.device import compute
 
+    mission = finished_run(config.run).get("mission")
+    if mission == "finetuning":
+        from radlearn.finetuning.predict import predict_labels
 
-def _files(inputs: Sequence[Path]) -> Iterator[tuple[str, Path]]:
-    """Every file and what to call it; hidden files and those of hidden folders are left out."""
-    for given in inputs:
-        if given.is_dir():
-            found = sorted(path for path in given.rglob("*") if path.is_file())
-            visible = [p for p in found if not _hidden(p.relative_to(given))]
-            if not visible:
-                raise InputError(f"the folder {given} holds no files")
-            for path in visible:
-                yield shown(path), path
-        elif given.exists():
-            yield shown(given), given
-        else:
-            raise InputError(f"nothing is at {given}; check the path")
+        table = config.out or Path("predictions.csv")
+        if table.suffix not in (".csv", ".parquet"):
+            raise InputError(f"--out {table} ends neither in .csv nor in .parquet")
+        here = compute(config.device, config.precision)
+        batch = config.batch or 64
+        return predict_labels(config.run, config.inputs, table, config.saliency, batch, here)
+    if mission == "translation":
+        from radlearn.translation.predict import predict_volumes
 
-
-def _hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
-
-
-def _answers(
-    tuned: Tuned, pictures: Sequence[_Picture], here: Compute, config: PredictConfig
-) -> list[dict[str, object]]:
-    seen = torch.stack(
-        [evaluated(picture.stored, tuned.preprocessing).float() for picture in pictures]
+        if config.saliency is not None:
+            raise InputError("--saliency is for fine-tuning runs; leave it out for a translation")
+        folder = config.out or Path("predictions")
+        here = compute(config.device, config.precision)
+        return predict_volumes(config.run, config.inputs, folder, config.batch or 8, here)
+    raise InputError(
+        f"{config.run} is a run of {mission}, which has nothing to predict; give a fine-tuning or "
+        "translation run"
     )
-    scores = logits(
-        tuned.model,
-        lambda positions: seen[torch.from_numpy(positions)],
-        len(pictures),
-        tuned.preprocessing,
-        here,
-        config.batch,
-    )
-    probabilities = 1 / (1 + np.exp(-scores))
-    if config.saliency is not None:
-        for picture, image, row in zip(pictures, seen, probabilities, strict=True):
-            _draw(tuned, picture.name, image, int(row.argmax()), here, config.saliency)
-    return [
-        {"file": picture.name} | _row(tuned, row)
-        for picture, row in zip(pictures, probabilities, strict=True)
-    ]
-
-
-def _row(tuned: Tuned, probabilities: Float[np.ndarray, "labels"]) -> dict[str, object]:
-    """A probability a label, and whether it reaches the threshold chosen on validation."""
-    row: dict[str, object] = {}
-    for label, probability in zip(tuned.labels, probabilities, strict=True):
-        threshold = tuned.thresholds[label]
-        row[label] = float(probability)
-        row[f"{label} called"] = None if threshold is None else bool(probability >= threshold)
-    return row
-
-
-def _draw(tuned: Tuned, name: str, image: Tensor, label: int, here: Compute, folder: Path) -> None:
-    heat = class_activation(
-        tuned.model, normalised(image[None].to(here.device), tuned.preprocessing), label
-    )
-    grey = image[0].round().to(torch.uint8).numpy()
-    with replacing(folder / _picture_name(name, tuned.labels[label])) as temporary:
-        Image.fromarray(saliency_overlay(grey, heat)).save(temporary, format="PNG")
-
-
-def _picture_name(name: str, label: str) -> str:
-    """A file name that says which picture and label; where it was too long, its end and a hash."""
-    flat = "_".join(part for part in Path(name).parts if part not in ("/", "..", "."))
-    if len(flat.encode()) > NAME_BYTES:
-        end = flat.encode()[-NAME_BYTES:].decode(errors="ignore")
-        flat = f"{hashlib.sha256(flat.encode()).hexdigest()[:8]}_{end}"
-    return f"{flat}.{label.replace('/', '_')[:40]}.png"
