@@ -49,18 +49,18 @@ class TranslationBatches:
         return {
             "source": torch.stack([torch.from_numpy(source) for source, _ in pairs]),
             "target": torch.stack([torch.from_numpy(target) for _, target in pairs]),
-            "ids": [self.name(self.sources[at]) for at in first],
+            "ids": [self.name(self.sources[at].tolist()) for at in first],
         }
 
     def name(self, place: Sequence[int]) -> str:
         store, row, part = place
-        return f"{self.stores[store].rows['id'][int(row)]} {part}"
+        return f"{self.stores[store].rows['id'][row]} {part}"
 
     def _pair(self, first: int, second: int, step: int) -> tuple[np.ndarray, np.ndarray]:
         keys = (self.seed, step, first, second)
-        store, row, part = self.sources[first]
-        other, other_row, other_part = self.targets[second]
-        source, target = self.stores[store].source(int(row)), self.stores[other].target(other_row)
+        store, row, part = self.sources[first].tolist()
+        other, other_row, other_part = self.targets[second].tolist()
+        source, target = self.stores[store].source(row), self.stores[other].target(other_row)
         if self.patch is None:
             a, b = clipped(source[:, part]), clipped(target[:, other_part])
             a, b = misaligned(a, b, self.misalignment, *keys)
