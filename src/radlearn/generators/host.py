@@ -2,18 +2,34 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
 from radlearn.models.critics import critic
+from radlearn.models.losses import judged, looks_made, looks_real
 from radlearn.records.batches import Batch
 
-Networks = Mapping[str, nn.Module]
+Networks = Mapping[str, Any]  # modules; a host knows the parts of its own
 Terms = dict[str, Tensor]
 Fakes = dict[str, Tensor]
 
 ONE_WAY = frozenset({"G_ab", "D_b"})
 BOTH_WAYS = ONE_WAY | {"G_ba", "D_a"}
+
+
+def critic_terms(nets: Networks, batch: Batch, fakes: Fakes) -> Terms:
+    """Least squares: real ones called 1 and made ones 0, on every scale, weight 1.
+
+    The authors of MUNIT, UNIT and NICE-GAN let the critics learn first and then make other fakes
+    for the generators; here the critics see those of the generators' update, made once a step.
+    """
+    terms = {}
+    for side, real in (("a", batch["source"]), ("b", batch["target"])):
+        of_real, of_made = judged(nets[f"D_{side}"], real, fakes[side])
+        terms[f"critic_{side}_real"] = looks_real(*of_real)
+        terms[f"critic_{side}_made"] = looks_made(*of_made)
+    return terms
 
 
 @dataclass(frozen=True)
@@ -28,7 +44,7 @@ class Losses:
     """
 
     generator: Callable[[Networks, Batch], tuple[Terms, Fakes]]
-    critic: Callable[[Networks, Batch, Fakes], Terms]
+    critic: Callable[[Networks, Batch, Fakes], Terms] = critic_terms
     weight_decay: float = 0.0
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from radlearn.generators.host import Host
 from radlearn.models.layers import ResidualBlock, check_sides, layers_of
 
 
@@ -73,3 +74,6 @@ def resnet(size: str, channels_in: int, channels_out: int, dims: int) -> ResNetG
 
 def _normed(norm: nn.Module) -> tuple[nn.Module, nn.Module]:
     return norm, nn.ReLU(inplace=True)
+
+
+HOST = Host(resnet)

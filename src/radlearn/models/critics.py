@@ -1,4 +1,4 @@
-"""Critics: PatchGAN, judged by the spatial mean of its patches."""
+"""Critics: PatchGAN, judged by the spatial mean of its patches; and critics of several scales."""
 
 from dataclasses import dataclass
 
@@ -25,6 +25,8 @@ class CriticConfig:
 
 SIZES: dict[str, int] = {"tiny": 16, "small": 32, "paper": 64}
 """Width by size."""
+MULTISCALE_SIZES: dict[str, tuple[int, int]] = {"tiny": (16, 2), "small": (32, 3), "paper": (64, 4)}
+"""Width and layers of each scale by size."""
 
 
 class Critic(nn.Module):
@@ -60,3 +62,49 @@ class Critic(nn.Module):
 def critic(size: str, channels: int, dims: int) -> Critic:
     """The critic at a size of `SIZES`."""
     return Critic(CriticConfig(channels, dims, SIZES[size]))
+
+
+class MultiScaleCritic(nn.Module):
+    """PatchGANs without norms on the image and on its averages at half and a quarter of the size.
+
+    The critics of MUNIT (Huang et al., ECCV 2018, after Wang et al., CVPR 2018):
+    convolutions of side 4 and stride 2 that double the width, leaky ReLU 0.2, reflect padding, then
+    one of side 1; weights start with standard deviation 0.02. In 2-D.
+    """
+
+    def __init__(
+        self, channels: int = 1, width: int = 64, layers: int = 4, scales: int = 3
+    ) -> None:
+        super().__init__()
+        self.smallest_side = 2 ** (layers + scales - 1)
+        self.halve = nn.AvgPool2d(3, 2, 1, count_include_pad=False)
+        widths = [width * 2**layer for layer in range(layers)]
+        self.scales = nn.ModuleList()
+        for _ in range(scales):
+            parts: list[nn.Module] = []
+            for before, after in zip([channels, *widths], widths, strict=False):
+                padded = nn.Conv2d(before, after, 4, 2, 1, padding_mode="reflect")
+                parts += [padded, nn.LeakyReLU(0.2, inplace=True)]
+            self.scales.append(nn.Sequential(*parts, nn.Conv2d(widths[-1], 1, 1)))
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d) and layer.bias is not None:
+                nn.init.normal_(layer.weight, std=0.02)
+                nn.init.zeros_(layer.bias)
+
+    def forward(self, images: Float[Tensor, "batch channels height width"]) -> tuple[Tensor, ...]:
+        """How real each patch is, (B, 1, rows, columns) a scale, the finest first.
+
+        Raises:
+            InputError: a side is shorter than `smallest_side`.
+        """
+        check_sides(images, self.smallest_side, 1, "the critic of several scales")
+        scores = []
+        for scale in self.scales:
+            scores.append(scale(images))
+            images = self.halve(images)
+        return tuple(scores)
+
+
+def multiscale_critic(size: str, channels: int, dims: int) -> MultiScaleCritic:
+    """The critic at a size of `MULTISCALE_SIZES`, with three scales; `dims` is 2."""
+    return MultiScaleCritic(channels, *MULTISCALE_SIZES[size])

@@ -22,6 +22,9 @@ class Weights:
 class Mode:
     """One way to train G_ab, the translation from source to target.
 
+    A host with losses of its own has this mode if it has the networks; of the rest it takes the
+    weights of registration alone, and its critics see the fakes of before the update, unpooled.
+
     Attributes:
         networks: those that exist; a term whose network is absent is absent. G_ab: source to
             target, G_ba: back, D_a and D_b: critics of source and target, R: registration.
