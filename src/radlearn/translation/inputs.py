@@ -1,18 +1,17 @@
-"""Which volumes a finished translation run is asked about, and what their answers are called."""
+"""Which scans a finished translation run is asked about, and what their answers are called."""
 
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from radlearn.datasets.pair_candidates import Candidate, Scan, exam_folders
 from radlearn.errors import InputError, UnreadableError
 from radlearn.files import shown
-from radlearn.records.dicom_header import is_dicom
-from radlearn.records.guard import Refusal, head
+from radlearn.records.dicom_series import dicom_files
+from radlearn.records.guard import Refusal
 from radlearn.records.record import SetAside
 
-HEAD = 256  # bytes that tell DICOM apart
-ENDINGS = (".nii.gz", ".nii", ".npy", ".png", ".tif", ".tiff", ".dcm")
+ENDINGS = (".nii.gz", ".nii", ".npy", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm")
 
 
 class Exam(NamedTuple):
@@ -20,124 +19,112 @@ class Exam(NamedTuple):
 
     Attributes:
         name: what it is called where something is said of it.
-        paths: a file or a series for each name that was asked for.
+        scans: one for each source.
         place: of its answer below the output's folder, without an ending.
     """
 
     name: str
-    paths: tuple[Path, ...]
+    scans: tuple[Scan, ...]
     place: Path
 
 
-def exams(inputs: Sequence[Path], names: Sequence[str]) -> tuple[list[Exam], list[SetAside]]:
+def exams(
+    inputs: Sequence[Path], sources: Sequence[str], targets: Sequence[str]
+) -> tuple[list[Exam], list[SetAside]]:
     """The exams in files and folders.
 
-    A folder is an exam where it holds a file, or a folder of one DICOM series, by each of the names
-    (T1.nii.gz, sub-01_t1.nii.gz, T1/). Below a folder that holds such exams nothing else is asked
-    about; folders of scans without the names are set aside. Where there is none and one name was
-    asked for, every series and every other file is a question of its own.
+    A folder is searched for exams as `radlearn prepare mri-pairs` does, by the names of sources
+    and targets; those without a source are set aside. Where it has none of the names, and the run
+    has one source, each series and each other file below it is a question of its own.
 
     Raises:
-        InputError: nothing is at an input, or a folder holds no files.
+        InputError: nothing is at an input, or a folder holds nothing to be asked about.
     """
     found: list[Exam] = []
     refused: list[SetAside] = []
     for given in inputs:
         if not given.exists():
             raise InputError(f"nothing is at {given}; check the path")
-        if given.is_dir() and not is_series(given):
-            some, others = _below(given, names)
-            found += some
-            refused += others
-        elif len(names) > 1:
-            needed = " and ".join(names)
-            refused.append(SetAside(shown(given), f"the run needs {needed}: give their folder"))
-        else:
-            found.append(Exam(shown(given), (given,), Path(stem(given))))
+        if not given.is_dir():
+            if len(sources) > 1:
+                reason = f"the run needs {' and '.join(sources)}: give the folder that holds them"
+                refused.append(SetAside(shown(given), reason))
+            else:
+                found.append(Exam(shown(given), (Scan(given),), Path(stem(given))))
+            continue
+        candidates = exam_folders(given, (*sources, *targets), refused)
+        if not candidates and len(sources) == 1:
+            found += _loose(given)
+        elif not candidates:
+            raise InputError(f"the folder {given} has no scans named {' and '.join(sources)}")
+        for own, candidate in candidates.items():
+            name = shown(candidate.folder)
+            try:
+                scans = _scans(candidate, sources)
+            except UnreadableError as error:
+                refused.append(SetAside(name, str(error)))
+                continue
+            itself = len(candidates) == 1 and candidate.folder == given
+            found.append(Exam(name, scans, Path(stem(given) if itself else own)))
     return found, refused
 
 
-def exam_files(given: Path, names: Sequence[str]) -> tuple[Path, ...]:
-    """The files of one exam: the file or series itself where one name is asked for, or by names.
+def exam_scans(given: Path, names: Sequence[str]) -> tuple[Scan, ...]:
+    """The scans of one exam: a file or a series where one name is asked for, or a folder of them.
 
     Raises:
-        UnreadableError: a name is missing, or stands for several.
+        InputError: nothing is there, a name is missing or stands for several, or the folder holds
+            several exams.
     """
     if not given.exists():
-        raise UnreadableError(f"nothing is at {given}; check the path")
-    if len(names) == 1 and (given.is_file() or is_series(given)):
-        return (given,)
-    if given.is_file():
-        raise UnreadableError(f"{' and '.join(names)} are needed: give the folder that holds them")
-    return _by_name(_visible(given), names)
-
-
-def is_series(folder: Path) -> bool:
-    """Whether a folder's own files begin with a DICOM file."""
-    files = [path for path in _visible(folder) if path.is_file()] if folder.is_dir() else []
-    return any(_begins_as_dicom(path) for path in files[:3])
+        raise InputError(f"nothing is at {given}; check the path")
+    candidates = exam_folders(given, names, []) if given.is_dir() else {}
+    if len(candidates) > 1:
+        raise InputError(f"{given} holds {len(candidates)} exams; give one of them")
+    if candidates:
+        try:
+            return _scans(next(iter(candidates.values())), names)
+        except UnreadableError as error:
+            raise InputError(f"{given}: {error}") from None
+    if len(names) == 1:
+        return (Scan(given),)
+    raise InputError(f"{given} is no folder with scans named {' and '.join(names)}; give that")
 
 
 def stem(path: Path) -> str:
-    """A file's name without the endings of volumes; a folder's name."""
+    """A file's name without the endings of scans; a folder's name."""
     name = path.resolve().name if path.name in ("", "..") else path.name
     if path.is_dir():
         return name
-    lower = name.lower()
-    ending = next((end for end in ENDINGS if lower.endswith(end) and lower != end), "")
-    return name[: len(name) - len(ending)] if ending else name
+    ending = next((end for end in ENDINGS if name.lower().endswith(end)), "")
+    return name[: len(name) - len(ending)] or name
 
 
-def _below(given: Path, names: Sequence[str]) -> tuple[list[Exam], list[SetAside]]:
-    found: list[Exam] = []
-    without: list[tuple[Path, str]] = []
+def _scans(candidate: Candidate, names: Sequence[str]) -> tuple[Scan, ...]:
+    scans = []
+    for name in names:
+        found = candidate.scans.get(name, [])
+        if len(found) != 1:
+            there = f"{name} is there {len(found)} times" if found else f"it has no {name}"
+            raise UnreadableError(there)
+        scans.append(found[0])
+    return tuple(scans)
+
+
+def _loose(given: Path) -> list[Exam]:
+    """Every series and every other file below a folder."""
+    found = []
     for folder in _folders(given):
-        try:
-            paths = _by_name(_visible(folder), names)
-        except UnreadableError as error:
-            without.append((folder, str(error)))
-        else:
-            place = folder.relative_to(given).with_name(stem(folder)) if folder != given else None
-            found.append(Exam(shown(folder), paths, place or Path(stem(given))))
-    asked = {exam.paths[0].parent for exam in found}
-    outside = [
-        (folder, reason)
-        for folder, reason in without
-        if not any(done in (folder, *folder.parents) for done in asked)
-    ]
-    if found or len(names) > 1:
-        scans = [one for one in outside if is_series(one[0]) or any(map(_is_scan, _files(one[0])))]
-        if not (found or scans):
-            raise InputError(f"the folder {given} holds no {' and '.join(names)}")
-        return found, [SetAside(shown(folder), reason) for folder, reason in scans]
-    for folder, _ in outside:
         place = folder.relative_to(given)
-        if is_series(folder):
-            found.append(Exam(shown(folder), (folder,), place.with_name(stem(folder))))
+        files = [path for path in _visible(folder) if path.is_file()]
+        if _is_series(folder):
+            own = place.with_name(stem(folder)) if folder != given else Path(stem(given))
+            found.append(Exam(shown(folder), (Scan(folder),), own))
         else:
-            found += [Exam(shown(file), (file,), place / stem(file)) for file in _files(folder)]
+            found += [Exam(shown(file), (Scan(file),), place / stem(file)) for file in files]
     if not found:
         raise InputError(f"the folder {given} holds no files")
-    return found, []
-
-
-def _by_name(entries: Sequence[Path], names: Sequence[str]) -> tuple[Path, ...]:
-    paths = []
-    scans = [path for path in entries if path.is_file() or is_series(path)]
-    for name in names:
-        exact = [path for path in scans if stem(path).lower() == name.lower()]
-        found = exact or [path for path in scans if name.lower() in _words(stem(path))]
-        if not found:
-            raise UnreadableError(f"it holds no {name}")
-        if len(found) > 1:
-            several = ", ".join(shown(Path(path.name)) for path in found)
-            raise UnreadableError(f"several of its files could be {name}: {several}")
-        paths.append(found[0])
-    return tuple(paths)
-
-
-def _words(name: str) -> list[str]:
-    return re.split(r"[^0-9a-z]+", name.lower())
+    return found
 
 
 def _folders(given: Path) -> Iterator[Path]:
@@ -152,16 +139,8 @@ def _visible(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 
-def _files(folder: Path) -> list[Path]:
-    return [path for path in _visible(folder) if path.is_file()]
-
-
-def _is_scan(path: Path) -> bool:
-    return path.name.lower().endswith(ENDINGS)
-
-
-def _begins_as_dicom(path: Path) -> bool:
+def _is_series(folder: Path) -> bool:
     try:
-        return is_dicom(head(path, HEAD))
+        return bool(dicom_files(folder))
     except (OSError, Refusal):
         return False

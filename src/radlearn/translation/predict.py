@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
+from radlearn.datasets.pair_candidates import Scan
 from radlearn.engine.device import Compute
 from radlearn.engine.log import console, progress
 from radlearn.errors import InputError, UnreadableError
@@ -18,7 +19,7 @@ from radlearn.metrics.translation import BACKGROUND
 from radlearn.records.grid import Grid, back, grid_of, onto
 from radlearn.records.intensity import Window, scaled, unscaled, window_of
 from radlearn.records.record import SetAside
-from radlearn.records.volume import Volume, read_volume
+from radlearn.records.volume import Volume, read_dicom_volume, read_volume
 from radlearn.records.volume_files import Told, answer_path, write_volume
 from radlearn.translation.inference import OVERLAP, Translator, load_translator
 from radlearn.translation.inputs import Exam, exams
@@ -61,7 +62,8 @@ def predict_volumes(run: Path, inputs: Sequence[Path], out: Path, batch: int, he
             would overwrite an input or each other.
     """
     translator = replace(load_translator(run, here), batch=batch)
-    asked, refused = exams(inputs, translator.config["source_names"])
+    names = translator.config["source_names"], translator.config["target_names"]
+    asked, refused = exams(inputs, *names)
     _check_places(asked, out)
     writable(out)
     answered = 0
@@ -71,7 +73,8 @@ def predict_volumes(run: Path, inputs: Sequence[Path], out: Path, batch: int, he
                 _answer(translator, exam, out)
                 answered += 1
             except UnreadableError as error:
-                refused.append(SetAside(exam.name, str(error)))
+                reason = str(error).removeprefix(f"{Path(exam.name).name}: ")
+                refused.append(SetAside(exam.name, reason))
             ticker.advance()
     for one in refused:
         console.print(f"cannot read {one.path}: {one.reason}", style="yellow")
@@ -81,7 +84,7 @@ def predict_volumes(run: Path, inputs: Sequence[Path], out: Path, batch: int, he
     return 1 if refused else 0
 
 
-def read_source(config: dict[str, Any], paths: Sequence[Path]) -> Source:
+def read_source(config: dict[str, Any], scans: Sequence[Scan]) -> Source:
     """Read an exam's sources and bring them onto the grid that the run was trained on.
 
     In 2-D a plane of the run's size, centred on the foreground; in 3-D, and where a plane of that
@@ -90,7 +93,7 @@ def read_source(config: dict[str, Any], paths: Sequence[Path]) -> Source:
     Raises:
         UnreadableError: one cannot be read, or is constant.
     """
-    volumes = tuple(read_noted(path) for path in paths)
+    volumes = tuple(read_noted(scan) for scan in scans)
     windows = tuple(window_of(volume.values, config["percentile"]) for volume in volumes)
     grid = _grid(config, volumes[0], windows[0])
     values = [
@@ -100,15 +103,16 @@ def read_source(config: dict[str, Any], paths: Sequence[Path]) -> Source:
     return Source(volumes, grid, windows, np.stack(values))
 
 
-def read_noted(path: Path) -> Volume:
-    """Read a volume and say what was changed in reading.
+def read_noted(scan: Scan) -> Volume:
+    """Read a scan and say what was changed in reading.
 
     Raises:
         UnreadableError: see `read_volume`.
     """
-    volume = read_volume(path)
+    at = scan.path
+    volume = read_dicom_volume(at, scan.files) if scan.files else read_volume(at)
     for note in volume.notes:
-        console.print(f"{shown(path)}: {note}", style="yellow")
+        console.print(f"{shown(at)}: {note}", style="yellow")
     return volume
 
 
@@ -180,7 +184,7 @@ def _by_windows(seen: np.ndarray, size: tuple[int, ...], translator: Translator)
 
 def _answer(translator: Translator, exam: Exam, out: Path) -> None:
     config = translator.config
-    source = read_source(config, exam.paths)
+    source = read_source(config, exam.scans)
     made = translated(translator, source.values)
     for name, values, ends in zip(
         config["target_names"], made, config["target_windows"], strict=True
@@ -188,7 +192,7 @@ def _answer(translator: Translator, exam: Exam, out: Path) -> None:
         window = Window(*ends)
         values = back(unscaled(values, window), source.grid, source.first, fill=window.low)
         place = out / exam.place.with_name(f"{exam.place.name}_{name}")
-        not_over(answer_path(place, source.first), exam.paths)
+        not_over(answer_path(place, source.first), exam.scans)
         write_volume(place, values, source.first, _told(config, name, window))
 
 
@@ -215,13 +219,15 @@ def _check_places(asked: Sequence[Exam], out: Path) -> None:
         seen[exam.place] = exam
 
 
-def not_over(answer: Path, sources: Sequence[Path]) -> None:
-    """Refuse to write over what was read, or into a series that was read.
+def not_over(answer: Path, scans: Sequence[Scan]) -> None:
+    """Refuse to write over what was read, or into the folder of a series that was read.
 
     Raises:
-        InputError: `answer` is one of `sources` or below one.
+        InputError: `answer` is one of the scans or below one.
     """
     target = answer.resolve()
-    for source in (given.resolve() for given in sources):
-        if target == source or (source.is_dir() and source in target.parents):
+    for scan in scans:
+        source = scan.path.resolve()
+        series = source.is_dir() and not scan.files
+        if target == source or (series and source in target.parents):
             raise InputError(f"{answer} would be written over {source}; give another --out")

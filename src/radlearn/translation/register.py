@@ -11,6 +11,7 @@ import tyro
 from jaxtyping import Bool, Float32
 from scipy import ndimage
 
+from radlearn.datasets.pair_candidates import Scan
 from radlearn.engine.device import compute
 from radlearn.engine.log import console
 from radlearn.engine.names import DeviceName
@@ -24,7 +25,7 @@ from radlearn.records.volume import Volume
 from radlearn.records.volume_files import Told, answer_path, write_field, write_volume
 from radlearn.report.registration import draw_registration
 from radlearn.translation.inference import Translator, load_translator
-from radlearn.translation.inputs import exam_files
+from radlearn.translation.inputs import exam_scans
 from radlearn.translation.predict import Source, not_over, read_noted, read_source, translated
 
 FIELD = "field.nii.gz"
@@ -77,13 +78,13 @@ def register(config: RegisterConfig) -> None:
             f"{config.run} was trained in mode {about['mode']}, which has no registration; give a "
             "run of nc+r, c+r or p2p+r"
         )
-    paths = exam_files(config.moving, about["source_names"])
-    fixed_paths = exam_files(config.fixed, about["target_names"])
-    source = read_source(about, paths)
-    target = _on_grid(about, fixed_paths, source)
+    scans = exam_scans(config.moving, about["source_names"])
+    fixed_scans = exam_scans(config.fixed, about["target_names"])
+    source = read_source(about, scans)
+    target = _on_grid(about, fixed_scans, source)
     answers = [config.out / f"moved_{name}" for name in about["source_names"]]
     for answer in (*(answer_path(one, source.first) for one in answers), config.out / FIELD):
-        not_over(answer, (*paths, *fixed_paths))
+        not_over(answer, (*scans, *fixed_scans))
     writable(config.out)
 
     made = translated(translator, source.values)
@@ -93,8 +94,8 @@ def register(config: RegisterConfig) -> None:
     facts = {
         "run": shown(config.run),
         "mode": about["mode"],
-        "moving": [shown(path) for path in paths],
-        "fixed": [shown(path) for path in fixed_paths],
+        "moving": [shown(scan.path) for scan in scans],
+        "fixed": [shown(scan.path) for scan in fixed_scans],
         "before": _scores(made, target),
         "after": _scores(registered, target),
         **_displacement(millimetres, foreground),
@@ -143,17 +144,17 @@ def moved(
     return made
 
 
-def _on_grid(about: dict[str, Any], paths: Sequence[Path], source: Source) -> Stack:
+def _on_grid(about: dict[str, Any], scans: Sequence[Scan], source: Source) -> Stack:
     parts = []
-    for path in paths:
-        volume = read_noted(path)
+    for scan in scans:
+        volume = read_noted(scan)
         window = window_of(volume.values, about["percentile"])
         parts.append(scaled(onto(volume, source.grid, fill=window.low), window))
     target = np.clip(np.stack(parts), BACKGROUND, 1)
     if (target == BACKGROUND).all():
         raise InputError(
-            f"{paths[0]} and the source lie apart by their headers: none of it is on the source's "
-            "grid; see whether both are of one exam"
+            f"{scans[0].path} and the source lie apart by their headers: nothing of it is on the "
+            "source's grid; see whether both are of one exam"
         )
     return target
 
