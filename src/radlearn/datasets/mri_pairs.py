@@ -1,32 +1,25 @@
 """Pairs of scans: found by name, never by position; what has no partner is listed."""
 
+import os
 import re
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from radlearn.datasets.pair_candidates import (
+    Candidate,
+    Scan,
+    exam_folders,
+    name_folders,
+    named_folders,
+    table_rows,
+)
 from radlearn.datasets.places import bare, inside, walk
 from radlearn.errors import InputError, UnreadableError
 from radlearn.files import shown
 from radlearn.records.record import SetAside
 
 SHOWN = 12
-
-
-@dataclass(frozen=True)
-class Scan:
-    """One volume of an exam.
-
-    Attributes:
-        path: a file, or the folder of a DICOM series.
-        files: of a DICOM series; none where `path` alone says it.
-        transform: ITK file that maps points of the exam's common space to this scan's.
-    """
-
-    path: Path
-    files: tuple[Path, ...] = ()
-    transform: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +61,7 @@ class PairOptions:
         patient_pattern: its first group, found in an exam's id, is the patient.
         transforms: where an exam's ITK files are; {name} and {exam} are filled in.
         unpaired: an exam with one side alone is taken in.
+        table: CSV with the columns id, patient (may be missing) and one a name.
     """
 
     source: tuple[str, ...]
@@ -75,23 +69,18 @@ class PairOptions:
     patient_pattern: str | None = None
     transforms: str | None = None
     unpaired: bool = False
-
-
-@dataclass
-class Candidate:
-    """An exam before its scans are matched: what was found under each name."""
-
-    patient: str | None
-    folder: Path
-    scans: dict[str, list[Scan]] = field(default_factory=lambda: defaultdict(list))
+    table: Path | None = None
 
 
 def find_pairs(folder: Path, options: PairOptions) -> Found:
     """Look for exams under `folder`.
 
-    Where the folder has a subfolder of each name (`FOLDER/A` and `FOLDER/B`), files of the same
-    name in all of them are an exam. Else every folder that holds a scan of one of the names, by
-    its file's name without the ending (whatever its case), is an exam.
+    With a table, a row is an exam. Where the folder has a subfolder of each name (`FOLDER/A` and
+    `FOLDER/B`; a name may also be a whole path), files of the same name in all of them are an
+    exam. Else every folder is an exam that holds a scan of one of the names: a file by its name
+    without the ending, whatever its case; a DICOM series by its folder's name, its exam being the
+    folder around that, or by its SeriesDescription, its exam being the first folder below
+    `folder` (and the study, where there are several).
 
     Raises:
         InputError: nothing of these names is there, or an option does not fit.
@@ -101,7 +90,12 @@ def find_pairs(folder: Path, options: PairOptions) -> Found:
         raise InputError(f"{folder} {what}; mri-pairs looks for a folder holding exams")
     names = (*options.source, *options.target)
     set_aside: list[SetAside] = []
-    candidates = _exam_folders(folder, names, set_aside)
+    if options.table is not None:
+        candidates = table_rows(folder, options.table, names, set_aside)
+    elif folders := named_folders(folder, names):
+        candidates = name_folders(folders, set_aside)
+    else:
+        candidates = exam_folders(folder, names, set_aside)
     return matched(folder, candidates, options, set_aside)
 
 
@@ -119,7 +113,7 @@ def matched(
         twice = {n: scans for n, scans in candidate.scans.items() if len(scans) > 1}
         if twice:
             name, scans = next(iter(twice.items()))
-            both = " and ".join(shown(scan.path.relative_to(root)) for scan in scans[:2])
+            both = " and ".join(_below(root, scan.path) for scan in scans[:2])
             set_aside.append(SetAside(own, f"{name} is there {len(scans)} times: {both}"))
             continue
         missing = [n for n in (*options.source, *options.target) if not candidate.scans.get(n)]
@@ -146,24 +140,8 @@ def matched(
     return Found(exams, set_aside, notes)
 
 
-def _exam_folders(
-    root: Path, names: Sequence[str], set_aside: list[SetAside]
-) -> dict[str, Candidate]:
-    wanted = {name.casefold(): name for name in names}
-    candidates: dict[str, Candidate] = {}
-    for path in walk(root, set_aside):
-        name = wanted.get(bare(path.name).casefold())
-        if name is None or is_transform(path):
-            continue
-        own = path.parent.relative_to(root).as_posix()
-        candidate = candidates.setdefault(own, Candidate(None, path.parent))
-        candidate.scans[name].append(Scan(path))
-    return candidates
-
-
-def is_transform(path: Path) -> bool:
-    """Whether a file is a text, a table or a transform by its ending."""
-    return path.suffix.lower() in (".txt", ".csv", ".tsv", ".json", ".mat", ".md", ".tfm")
+def _below(root: Path, path: Path) -> str:
+    return shown(path.relative_to(root) if path.is_relative_to(root) else path)
 
 
 def _with_transform(
@@ -174,9 +152,8 @@ def _with_transform(
         return scan
     said = options.transforms.replace("{name}", name).replace("{exam}", own)
     for place in (candidate.folder, root):
-        relative = (place / said).relative_to(root) if not Path(said).is_absolute() else Path(said)
         try:
-            return Scan(scan.path, scan.files, inside(root, str(relative)))
+            return replace(scan, transform=inside(root, os.path.relpath(place / said, root)))
         except UnreadableError:
             continue
     return scan
@@ -207,7 +184,7 @@ def _renamed(exams: Iterable[Exam], pattern: re.Pattern[str]) -> Iterator[Exam]:
                 f"--patient-pattern {pattern.pattern} does not fit the exam {exam.id}; its first "
                 "group is to be the patient in every exam's name"
             )
-        yield Exam(exam.id, patient, exam.source, exam.target)
+        yield replace(exam, patient=patient)
 
 
 def _nothing(root: Path, options: PairOptions, set_aside: Sequence[SetAside]) -> str:

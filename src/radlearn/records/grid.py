@@ -134,7 +134,7 @@ def onto(
 
 
 def back(
-    values: Float[np.ndarray, "depth height width"], grid: Grid, like: Volume, *, fill: float
+    values: Float[np.ndarray, "depth height width"], grid: Grid, like: Volume, fill: float
 ) -> Float32[np.ndarray, "i j k"]:
     """Values on a grid in the index space and shape of the volume `like` that it was made of."""
     stored = Volume(values.astype(np.float32), grid.affine)

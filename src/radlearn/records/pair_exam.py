@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float16
 
-from radlearn.datasets.mri_pairs import Exam, Scan
+from radlearn.datasets.mri_pairs import Exam
+from radlearn.datasets.pair_candidates import Scan
 from radlearn.errors import UnreadableError
 from radlearn.records.grid import Grid, grid_of, onto
 from radlearn.records.guard import Limits
 from radlearn.records.intensity import FOREGROUND, Window, scaled, stored, window_of
 from radlearn.records.itk_transforms import between
 from radlearn.records.pair_settings import PairsConfig
-from radlearn.records.volume import Volume, read_volume
+from radlearn.records.volume import Volume, read_dicom_volume, read_volume
 
 INSIDE = 2 * FOREGROUND - 1  # of scaled values
 
@@ -90,7 +91,11 @@ def build(exam: Exam, config: PairsConfig, *, move: bool) -> Built:
 
 
 def _read(scan: Scan, config: PairsConfig, limits: Limits) -> _Read:
-    volume = read_volume(scan.path, limits)
+    volume = (
+        read_dicom_volume(scan.path, scan.files, limits)
+        if scan.files
+        else read_volume(scan.path, limits)
+    )
     try:
         return _Read(scan, volume, window_of(volume.values, config.percentile))
     except UnreadableError as error:

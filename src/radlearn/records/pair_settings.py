@@ -115,6 +115,7 @@ class PairsConfig:
             self.patient_pattern,
             self.transforms,
             self.unpaired,
+            self.table,
         )
 
     def settings(self) -> dict[str, Any]:

@@ -121,8 +121,10 @@ def _splits(config: PairsConfig, patients: set[str]) -> dict[str, Split]:
     named = {**dict.fromkeys(config.test_patients, Split.TEST)}
     named |= dict.fromkeys(config.val_patients, Split.VAL)
     if missing := sorted(set(named) - patients):
-        known = ", ".join(sorted(patients)[:20]) + (", ..." if len(patients) > 20 else "")
-        raise InputError(f"no patient {missing[0]} in {config.folder}; there are {known}")
+        raise InputError(
+            f"no patient {missing[0]} among the {len(patients)} of {config.folder}; a patient is "
+            "what --patient-pattern finds, the table says, PatientID, or the exam's folder"
+        )
     free = patients - set(named)
     val = 0.0 if config.val_patients else config.val
     test = 0.0 if config.test_patients else config.test
@@ -205,8 +207,8 @@ def _finish(
         "kind": KIND,
         "layout": "mri-pairs",
         "name": config.folder.resolve().name,
-        "source_names": list(config.source),
-        "target_names": list(config.target),
+        "source_names": [Path(name).name for name in config.source],
+        "target_names": [Path(name).name for name in config.target],
         "axis": config.axis,
         "size": [config.size, config.size],
         "spacing": config.asked_spacing,

@@ -2,6 +2,7 @@
 
 import io
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +13,8 @@ from nibabel.nifti1 import Nifti1Image
 from nibabel.nifti2 import Nifti2Image
 
 from radlearn.errors import UnreadableError
+from radlearn.records.dicom_header import is_dicom
+from radlearn.records.dicom_series import dicom_files, read_series
 from radlearn.records.guard import (
     DEFAULT_LIMITS,
     Limits,
@@ -24,6 +27,13 @@ from radlearn.records.guard import (
 )
 from radlearn.records.intensity import window_of
 from radlearn.records.nifti import GZIP, GZIP_BITS, TO_MILLIMETRES, is_nifti
+from radlearn.records.raster import is_raster
+from radlearn.records.volume_arrays import (
+    NPY,
+    check_size,
+    read_npy_volume,
+    read_raster_volume,
+)
 
 Kind = Literal["nifti", "dicom", "raster", "array"]
 HEAD = 4096
@@ -62,12 +72,40 @@ def read_volume(path: Path, limits: Limits = DEFAULT_LIMITS) -> Volume:
             damage, or beyond `limits`.
     """
     with refusals(path):
+        if path.is_dir():
+            return _finite(_series(dicom_files(path), limits))
         start = head(path, HEAD)
+        if is_dicom(start):  # first: its preamble may be another format's first bytes
+            return _finite(_series((path,), limits))
         if is_nifti(start):
-            volume = _nifti(path, limits)
-        else:
-            raise Refusal("not NIfTI")
-        return _finite(volume)
+            return _finite(_nifti(path, limits))
+        if start.startswith(NPY):
+            return _finite(Volume(*_unplaced(read_npy_volume(path, limits)), "array"))
+        if is_raster(start):
+            return _finite(Volume(*_unplaced(read_raster_volume(path, limits)), "raster"))
+        raise Refusal("not NIfTI, DICOM, PNG, JPEG, TIFF or .npy by its contents")
+
+
+def read_dicom_volume(
+    folder: Path, files: Sequence[Path], limits: Limits = DEFAULT_LIMITS
+) -> Volume:
+    """Read the files of one DICOM series, wherever they are below `folder`.
+
+    Raises:
+        UnreadableError: see `read_volume`.
+    """
+    with refusals(folder):
+        return _finite(_series(files, limits))
+
+
+def _series(files: Sequence[Path], limits: Limits) -> Volume:
+    return Volume(*read_series(files, limits), "dicom")
+
+
+def _unplaced(
+    read: tuple[Float32[np.ndarray, "i j k"], dict[str, Any]],
+) -> tuple[Float32[np.ndarray, "i j k"], Float64[np.ndarray, "4 4"], dict[str, Any]]:
+    return read[0], np.diag([-1.0, -1.0, 1.0, 1.0]), read[1]
 
 
 def _nifti(path: Path, limits: Limits) -> Volume:
@@ -108,17 +146,6 @@ def _nifti(path: Path, limits: Limits) -> Volume:
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < FLAT:
         raise Refusal("its affine does not place voxels in space (singular or not finite)")
     return Volume(np.ascontiguousarray(values), affine, header, "nifti")
-
-
-def check_size(shape: tuple[int, ...], item_bytes: int, limits: Limits) -> None:
-    """Refuse a volume whose header claims more than `limits`, before anything is allocated."""
-    if min(shape) < 1:
-        raise Refusal(f"its header claims {' x '.join(map(str, shape))} voxels")
-    if math.prod(shape) * max(item_bytes, 4) > limits.bytes:
-        raise Refusal(
-            f"its header claims {' x '.join(map(str, shape))} voxels, more than the limit of "
-            f"{limits.bytes} bytes"
-        )
 
 
 def _finite(volume: Volume) -> Volume:
