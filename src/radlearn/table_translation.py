@@ -1,46 +1,298 @@
-"""The table of a grid of translation runs."""
+"""The table of a grid of translation runs: scores, and who is better at equal steps and time."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
-import polars as pl
-
-from radlearn.files import write_json, write_text
-from radlearn.recipe import TranslationRecipe
-from radlearn.report.page import Table
+from radlearn.engine.folder import FREE
+from radlearn.errors import InputError
+from radlearn.files import read_json, write_json, write_text
+from radlearn.metrics.slice_grid import (
+    Contrast,
+    Trained,
+    contrasts,
+    read_trained,
+    refuse_unless_alike,
+    scores_of,
+    seconds_of,
+)
+from radlearn.metrics.slice_scores import SCORES
+from radlearn.metrics.slices import describe
+from radlearn.recipe import TranslationCell, TranslationRecipe
+from radlearn.records.keys import KEY_FILE, hashed, read_key
+from radlearn.report.comparison import p_value
+from radlearn.report.figures import Score, forest
+from radlearn.report.overview import overview_page
+from radlearn.report.page import Figure, Section, Table
+from radlearn.report.translation import definitions, measure
+from radlearn.report.translation_grid import curve_sections, panel_sections
 from radlearn.table import markdown, run_of
 
-MEASURES = tuple(
-    f"{kind}_{name}" for kind in ("paper", "standard") for name in ("psnr", "ssim", "nmae")
-)
+KINDS = {"paper": "as the paper counts", "standard": "standard"}
+
+
+class Row(NamedTuple):
+    """One row of the table: runs of one mode and misalignment, over patients and seeds.
+
+    `scores` is what `slice_grid.scores_of` returns.
+    """
+
+    mode: str
+    level: str
+    runs: tuple[Trained, ...]
+    scores: dict[str, Any]
+
+
+def trained(recipe: TranslationRecipe, out: Path) -> list[Trained]:
+    """The runs of the grid that are finished, in its order.
+
+    Raises:
+        InputError: one was trained with settings that are not the recipe's, or two were scored on
+            different splits or after other steps.
+    """
+    runs = []
+    for cell in recipe.cells():
+        run = run_of(out, cell)
+        if (run / "results.json").exists():
+            _refuse_other_settings(recipe, cell, run)
+            names = _names_of(recipe, out, cell.store)
+            runs.append(read_trained(cell.mode, cell.level, cell.store, cell.seed, run, names))
+    refuse_unless_alike(runs)
+    return runs
+
+
+def _names_of(recipe: TranslationRecipe, out: Path, store: str) -> dict[str, str]:
+    """The patients whom the recipe names, by what the store has made of their names."""
+    path = out / "stores" / store / KEY_FILE
+    named = recipe.stores[store].get("test_patients", ())
+    return {hashed(read_key(path), name): name for name in named} if path.exists() else {}
+
+
+def _refuse_other_settings(recipe: TranslationRecipe, cell: TranslationCell, run: Path) -> None:
+    config = read_json(run / "config.json", "a run")
+    for name, value in recipe.flags(cell).items():
+        if name not in FREE and config.get(name) != value:
+            raise InputError(
+                f"{run} was trained with {name} = {config.get(name)!r}, and the recipe says "
+                f"{value!r}; choose another --out folder, or move this run away"
+            )
+
+
+def rows_of(recipe: TranslationRecipe, runs: Sequence[Trained], resamples: int) -> list[Row]:
+    """The table's rows, of the modes and misalignments of which a run is finished."""
+    found = []
+    for level in recipe.grid["level"]:
+        for mode in recipe.grid["mode"]:
+            mine = tuple(one for one in runs if (one.mode, one.level) == (mode, level))
+            if mine:
+                found.append(Row(mode, level, mine, scores_of(mine, resamples)))
+    return found
+
+
+def contrasts_of(
+    recipe: TranslationRecipe, runs: Sequence[Trained], resamples: int
+) -> list[Contrast]:
+    """The recipe's first mode against each of the others, misalignment by misalignment."""
+    mode, *others = recipe.grid["mode"]
+    return [
+        contrast
+        for level in recipe.grid["level"]
+        for contrast in contrasts(runs, mode, others, level, resamples)
+    ]
 
 
 def write_table(recipe: TranslationRecipe, out: Path, resamples: int, command: str) -> None:
-    """Write results.json and table.md of the cells finished so far."""
-    rows = []
-    for level in recipe.grid["level"]:
-        for mode in recipe.grid["mode"]:
-            cells = [c for c in recipe.cells() if (c.mode, c.level) == (mode, level)]
-            runs = [run_of(out, c) for c in cells]
-            runs = [run for run in runs if (run / "results.json").exists()]
-            if not runs:
-                continue
-            means = [_means(run) for run in runs]
-            rows.append(
-                (
-                    level,
-                    mode,
-                    str(len(runs)),
-                    *(f"{sum(x) / len(x):.3f}" for x in zip(*means, strict=True)),
-                )
-            )
-    shown = Table(
-        "Scores on patients held apart", ("misalignment", "mode", "runs", *MEASURES), rows
+    """Write results.json, table.md and report.html of the cells finished so far.
+
+    Args:
+        command: what makes it all again.
+
+    Raises:
+        InputError: see `trained`; or a file cannot be read or written.
+    """
+    runs = trained(recipe, out)
+    rows, found = rows_of(recipe, runs, resamples), contrasts_of(recipe, runs, resamples)
+    seconds = {mode: seconds_of(runs, mode) for mode in recipe.grid["mode"]}
+    write_json(out / "results.json", _as_json(recipe, runs, rows, found, seconds))
+    scores, differences, each = _scores(rows), _differences(found), _each_patient(found)
+    cost = _cost(rows, seconds)
+    tables = [*scores, cost, *differences, *each]
+    write_text(out / "table.md", "\n".join(markdown(table) for table in tables))
+    _page(
+        recipe,
+        out,
+        command,
+        runs,
+        [
+            Section(
+                "Scores", scores[0].caption, [*map(_bare, scores), *_forests(rows), definitions()]
+            ),
+            *([Section("Who is better", _wins(found), [*differences, *each])] if found else []),
+            *curve_sections(runs, seconds, recipe.grid["mode"], recipe.grid["level"]),
+            *panel_sections(runs, recipe.grid["mode"], recipe.grid["level"]),
+            Section("What it costs", cost.caption, [_bare(cost)]),
+        ],
     )
-    write_json(out / "results.json", {"title": recipe.title, "rows": rows})
-    write_text(out / "table.md", markdown(shown))
 
 
-def _means(run: Path) -> list[float]:
-    table = pl.read_parquet(run / "predictions.parquet")
-    last = table.filter(pl.col("step") == pl.col("step").max())
-    return [float(last[name].fill_nan(None).mean() or 0.0) for name in MEASURES]
+def _bare(table: Table) -> Table:
+    return replace(table, caption="")
+
+
+def _names(kind: str) -> list[str]:
+    """Scores of one way of counting, the best known first."""
+    return [f"{kind}_{measure}" for measure in ("psnr", "ssim", "nmae")]
+
+
+def _scores(rows: Sequence[Row]) -> list[Table]:
+    sentence = describe(*(found for row in rows for found in row.scores.values()))
+    made = []
+    for kind, meaning in KINDS.items():
+        names = _names(kind)
+        cells = [
+            (
+                row.level,
+                row.mode,
+                *(measure(name, row.scores[name]["overall"]) for name in names),
+                str(len(row.scores[names[0]]["patients"])),
+                str(len(row.runs)),
+            )
+            for row in rows
+        ]
+        columns = ("misalignment", "mode", *(SCORES[name] for name in names), "patients", "runs")
+        text = (
+            "Means over the slices with foreground, then seeds, then patients, each by the run "
+            f"that held the patient apart. {sentence} Of NMAE less is better."
+        )
+        made.append(Table(f"Scores, {meaning}", columns, cells, text, folded=kind == "standard"))
+    return made
+
+
+def _titled(contrast: Contrast) -> str:
+    text = f"{contrast.mode} − {contrast.other}, {contrast.at}"
+    if contrast.at == "equal time":
+        text += f" ({contrast.steps[0]:.0f} steps against {contrast.steps[1]:.0f})"
+    return text
+
+
+def _differences(found: Sequence[Contrast]) -> list[Table]:
+    made = []
+    for kind, meaning in KINDS.items() if found else ():
+        cells = []
+        for contrast in found:
+            shown = []
+            for name in _names(kind):
+                one = contrast.scores[name]
+                overall = one["overall"]
+                shown += [measure(name, overall, signed=True), p_value(overall["p"])]
+                shown.append(f"{one['won']} to {one['lost']}")
+            cells.append((contrast.level, _titled(contrast), *shown))
+        columns = [(SCORES[name], "p", "patients won to lost") for name in _names(kind)]
+        text = (
+            "Paired by slice, seeds and blocks drawn as above; two-sided p of that bootstrap, not "
+            "corrected for the number of comparisons. Equal time: the other mode's scores when it "
+            "had trained as long, by the median seconds of a step, on the line between the two "
+            "nearest scored steps, slice by slice. Won: patients for whom the first mode is better."
+        )
+        heads = ("misalignment", "difference", *(name for three in columns for name in three))
+        made.append(Table(f"Differences, {meaning}", heads, cells, text, folded=kind == "standard"))
+    return made
+
+
+def _each_patient(found: Sequence[Contrast]) -> list[Table]:
+    names = _names("paper")
+    cells = []
+    for contrast in found:
+        for patient in contrast.scores[names[0]]["patients"]:
+            each = {name: contrast.scores[name]["patients"][patient] for name in names}
+            shown = (
+                text
+                for name, one in each.items()
+                for text in (measure(name, one, signed=True), p_value(one["p"]))
+            )
+            cells.append((contrast.level, _titled(contrast), patient, *shown))
+    heads = ("misalignment", "difference", "patient", *(t for n in names for t in (SCORES[n], "p")))
+    text = "Each patient held apart, over blocks of its neighbouring slices and over seeds."
+    return [Table("Differences, each patient", heads, cells, text, folded=True)] if cells else []
+
+
+def _cost(rows: Sequence[Row], seconds: dict[str, float | None]) -> Table:
+    cells = []
+    for mode, each in seconds.items():
+        steps = next((row.runs[0].steps[-1] for row in rows if row.mode == mode), None)
+        if steps is not None:
+            time = ("–", "–") if each is None else (f"{each:.3f}", f"{each * steps / 60:.0f}")
+            cells.append((mode, str(steps), *time))
+    return Table(
+        "What training costs",
+        ("mode", "steps", "seconds a step", "minutes a run"),
+        cells,
+        "Seconds of a step: the median over the mode's finished runs, scoring left out.",
+    )
+
+
+def _wins(found: Sequence[Contrast]) -> str:
+    """Over everything that was compared, by PSNR and SSIM as the paper counts."""
+    parts = []
+    for name in ("paper_psnr", "paper_ssim"):
+        won, lost = (sum(c.scores[name][key] for c in found) for key in ("won", "lost"))
+        overall = [c.scores[name]["overall"] for c in found]
+        above, below = sum(o["low"] > 0 for o in overall), sum(o["high"] < 0 for o in overall)
+        parts.append(
+            f"in {SCORES[name].split(',')[0]} {found[0].mode} is better for {won} patients and "
+            f"worse for {lost}; of {len(found)} intervals {above} lie above zero and {below} below"
+        )
+    return f"Over all comparisons below, {'; '.join(parts)}."
+
+
+def _forests(rows: Sequence[Row]) -> list[Figure]:
+    figures = []
+    for name in ("paper_psnr", "paper_ssim"):
+        overall = [(row, row.scores[name]["overall"]) for row in rows]
+        shown = [Score(r.mode, r.level, o["value"], o["low"], o["high"]) for r, o in overall]
+        figures.append(forest(f"{SCORES[name]}, 95 % intervals", shown))
+    return figures
+
+
+def _as_json(
+    recipe: TranslationRecipe,
+    runs: Sequence[Trained],
+    rows: Sequence[Row],
+    found: Sequence[Contrast],
+    seconds: dict[str, float | None],
+) -> dict[str, Any]:
+    return {
+        "title": recipe.title,
+        "cells": {"finished": len(runs), "all": len(recipe.cells())},
+        "seconds_per_step": seconds,
+        "rows": [
+            {
+                "mode": row.mode,
+                "level": row.level,
+                "steps": row.runs[0].steps[-1],
+                "runs": [one.run.name for one in row.runs],
+                "scores": row.scores,
+            }
+            for row in rows
+        ],
+        "differences": [contrast._asdict() for contrast in found],
+    }
+
+
+def _page(
+    recipe: TranslationRecipe,
+    out: Path,
+    command: str,
+    runs: Sequence[Trained],
+    sections: Sequence[Section],
+) -> None:
+    overview_page(
+        out / "report.html",
+        recipe.title,
+        recipe.about,
+        sections,
+        {one.run.name: one.run / "report.html" for one in runs},
+        subtitle=f"{len(runs)} of {len(recipe.cells())} runs are finished.",
+        command=command,
+    )

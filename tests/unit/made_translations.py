@@ -1,7 +1,13 @@
 """Predictions of translation runs, made by script, and the recipe of their grid."""
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import polars as pl
+
+from radlearn.files import write_json
 
 PAIRS = """
 title = "Pairs"
@@ -71,3 +77,32 @@ def predictions(
             )
         )
     return pl.concat(tables)
+
+
+def finish(
+    run: Path,
+    flags: Mapping[str, Any],
+    table: pl.DataFrame,
+    seconds: float | None = 0.1,
+    fingerprint: str = "abc",
+) -> None:
+    """Leave what a finished run leaves."""
+    run.mkdir(parents=True, exist_ok=True)
+    table.write_parquet(run / "predictions.parquet")
+    write_json(run / "config.json", {"mission": "translation", **flags})
+    fingerprints = {"test": fingerprint}
+    results = {"finished": True, "seconds_per_step": seconds, "fingerprints": fingerprints}
+    write_json(run / "results.json", results)
+
+
+def panel(run: Path, number: int, level: float, registered: bool) -> None:
+    """A picture of 16 px that a run leaves, all of one grey."""
+    (run / "panels").mkdir(parents=True, exist_ok=True)
+    arrays = {"source": 0.1, "target": 0.2, "made": level}
+    if registered:
+        arrays["registered"] = level
+    images = {name: np.full((1, 16, 16), value, np.float32) for name, value in arrays.items()}
+    if registered:
+        images["field"] = np.zeros((2, 16, 16), np.float32)
+    about = {"split": "test", "id": "x", "slice": number}
+    np.savez(run / "panels" / f"{number:02d}.npz", **images, **about)

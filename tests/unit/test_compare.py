@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import polars as pl
 import pytest
 from filelock import FileLock
-from made_translations import PAIRS, predictions
+from made_translations import PAIRS, finish, predictions
 
 from radlearn import compare as module
+from radlearn import table_translation
 from radlearn.compare import CompareConfig, compare
 from radlearn.errors import InputError
 from radlearn.files import write_json
@@ -18,25 +18,21 @@ from radlearn.recipe import TranslationRecipe, read_recipe
 class Runner:
     """Stands for the commands: notes each call and leaves what a finished one leaves."""
 
-    def __init__(self, stops_at: int | None = None) -> None:
+    def __init__(self, recipe: TranslationRecipe, stops_at: int | None = None) -> None:
+        self.flags = {cell.name: recipe.flags(cell) for cell in recipe.cells()}
         self.calls: list[tuple[str, ...]] = []
         self.stops_at = stops_at
 
     def __call__(self, command: str, given: Sequence[str]) -> int:
         self.calls.append((command, *given))
         if command == "prepare mri-pairs":
-            store = Path(given[1])
-            store.mkdir(parents=True)
-            write_json(store / "store.json", {})
+            write_json(Path(given[1]) / "store.json", {})
             return 0
         assert command == "translate"
         if len(self.runs) == self.stops_at:
             raise KeyboardInterrupt
-        run = Path(given[given.index("--run") + 1])
-        run.mkdir(parents=True, exist_ok=True)
-        predictions(Path(given[0]).name, len(self.runs)).write_parquet(run / "predictions.parquet")
-        results = {"finished": True, "seconds_per_step": 0.1, "fingerprints": {"test": given[0]}}
-        write_json(run / "results.json", results)
+        store, run = Path(given[0]), Path(given[given.index("--run") + 1])
+        finish(run, self.flags[run.name], predictions(store.name, len(self.runs)))
         return 0
 
     @property
@@ -55,18 +51,35 @@ def config(tmp_path: Path) -> CompareConfig:
 
 @pytest.fixture
 def names(config: CompareConfig) -> list[str]:
+    return [cell.name for cell in recipe_of(config).cells()]
+
+
+def recipe_of(config: CompareConfig) -> TranslationRecipe:
     recipe = read_recipe(config.recipe)
     assert isinstance(recipe, TranslationRecipe)
-    return [cell.name for cell in recipe.cells()]
+    return recipe
 
 
-def ran(monkeypatch: pytest.MonkeyPatch, config: CompareConfig, **settings: int) -> Runner:
-    runner = Runner(**settings)
+def ran(
+    monkeypatch: pytest.MonkeyPatch, config: CompareConfig, stops_at: int | None = None
+) -> Runner:
+    runner = Runner(recipe_of(config), stops_at)
     monkeypatch.setattr(module, "call", runner)
     compare(config)
     return runner
 
 
+@pytest.fixture
+def no_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables take longer than all else here."""
+
+    def write(recipe: TranslationRecipe, out: Path, *_: object) -> None:
+        (out / "table.md").write_text("a table")
+
+    monkeypatch.setattr(table_translation, "write_table", write)
+
+
+@pytest.mark.usefixtures("no_table")
 def test_stores_come_first_and_a_cell_is_one_command(
     config: CompareConfig, names: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -84,6 +97,7 @@ def test_stores_come_first_and_a_cell_is_one_command(
     assert runner.runs == names
 
 
+@pytest.mark.usefixtures("no_table")
 def test_what_is_finished_is_not_done_again(
     config: CompareConfig, names: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,6 +109,7 @@ def test_what_is_finished_is_not_done_again(
     assert not ran(monkeypatch, config).calls
 
 
+@pytest.mark.usefixtures("no_table")
 def test_a_cell_in_other_hands_is_left_to_them(
     config: CompareConfig,
     names: list[str],
@@ -122,4 +137,3 @@ def test_the_table_alone_trains_nothing(
     assert not ran(monkeypatch, only).calls
     text = (config.out / "table.md").read_text()
     assert "nc+r" in text and "level0" in text and "level5" not in text
-    pl.read_parquet(next(config.out.glob("runs/*/predictions.parquet")))
