@@ -87,7 +87,7 @@ def head(patient: int, seed: int) -> Head:
         axes,
         rigid(rng.uniform(-4, 4, 3), rng.uniform(-5, 5, 3)),
         rng.normal(0, 2.6, (3, 7, 7, 7)),
-        rng.normal(0, 1, (18, 18, 18)),
+        rng.normal(0, 1, (14, 14, 14)),
         tuple(fluids),
         tuple(nuclei),
         tuple(lesions),
@@ -116,17 +116,16 @@ def signals(drawn: Head, points: Points, voxel: float) -> dict[str, Field]:
     """
     bent = points + np.stack([_noise(part, points) for part in drawn.bend])
     depth = (1 - _radius(bent, np.zeros(3), drawn.axes)) * drawn.axes.min()
-    brain = depth - 15
-    folds = _noise(drawn.folds, bent) * 2 * REACH / len(drawn.folds)
+    brain = depth - 19
     fissure = np.where(bent[2] > 20, np.abs(bent[0]), np.inf)
-    sulcus = np.minimum(np.abs(folds) + 0.12 * np.maximum(brain, 0), fissure)
+    crack = np.minimum(_distance(drawn.folds, bent), fissure)
     layers = [
         ("fat", depth),
-        ("bone", depth - 5),
-        ("fluid", depth - 11),
+        ("bone", depth - 7),
+        ("fluid", depth - 14),
         ("grey", brain),
-        ("white", np.minimum(brain - 6, np.abs(folds) + 0.35 * np.maximum(brain - 10, 0) - 7)),
-        ("fluid", np.minimum(brain + 1, 2.6 - sulcus)),
+        ("white", np.minimum(brain - 8, crack + 0.3 * np.maximum(brain - 8, 0) - 10)),
+        ("fluid", np.minimum(brain + 1, 4 - crack - 0.1 * np.maximum(brain, 0))),
     ]
     parts = (("nucleus", drawn.nuclei), ("lesion", drawn.lesions), ("fluid", drawn.fluids))
     for tissue, ellipsoids in parts:
@@ -233,6 +232,14 @@ def _radius(points: Points, centre: np.ndarray, axes: np.ndarray) -> Field:
     """0 in the middle of the ellipsoid, 1 on its surface."""
     away = (points - centre.reshape(3, 1, 1, 1)) / axes.reshape(3, 1, 1, 1)
     return np.sqrt(np.square(away).sum(0))
+
+
+def _distance(coarse: Float[np.ndarray, "n n n"], points: Points) -> Field:
+    """About how far it is to the surface on which the field is 0, mm."""
+    here = _noise(coarse, points)
+    slopes = [_noise(coarse, points + a_mm) - here for a_mm in np.eye(3).reshape(3, 3, 1, 1, 1)]
+    steepness = np.sqrt(np.square(slopes).sum(0))
+    return np.abs(here) / np.maximum(steepness, 1e-3)
 
 
 def _noise(coarse: Float[np.ndarray, "n n n"], points: Points) -> Field:
