@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from radlearn.metrics.slice_scores import LOWER_IS_BETTER, MEASURES, SCORES
+from radlearn.metrics.slice_scores import MEASURES, SCORES
 from radlearn.metrics.tables import measured, p_text, plain_table
 
 MOST_PATIENTS = 12
@@ -19,7 +19,7 @@ def form_of(score: str) -> str:
 
 
 def print_translation(evaluation: dict[str, Any], console: Console | None = None) -> None:
-    """Print what `evaluate_translation` returned: over all patients, then each by the paper."""
+    """Print what `evaluate_translation` returned: over all patients and in each."""
     console = console or Console()
     scores: Mapping[str, Any] = evaluation["scores"]
     table = plain_table(
@@ -30,28 +30,24 @@ def print_translation(evaluation: dict[str, Any], console: Console | None = None
         f"({evaluation['empty']}).",
     )
     for measure in MEASURES:
-        keys = (f"{kind}_{measure.lower()}" for kind in ("paper", "standard"))
-        cells = (measured(scores[key]["overall"], form_of(key)) for key in keys)
-        table.add_row(measure, *cells)
+        kinds = [f"{kind}_{measure.lower()}" for kind in ("paper", "standard")]
+        rows = {measure: [scores[key]["overall"] for key in kinds]}
+        if 1 < evaluation["patients"] <= MOST_PATIENTS:
+            for patient in scores[kinds[0]]["patients"]:
+                rows[f"  {patient}"] = [scores[key]["patients"][patient] for key in kinds]
+        for title, values in rows.items():
+            cells = (measured(one, form_of(kinds[0])) for one in values)
+            table.add_row(escape(title), *cells)
     console.print(table, "", sep="\n")
-    if not 1 < evaluation["patients"] <= MOST_PATIENTS:
-        return
-    each = plain_table(("patient", "slices", *MEASURES), "Each patient, as the paper")
-    names = [f"paper_{measure.lower()}" for measure in MEASURES]
-    for patient, first in scores[names[0]]["patients"].items():
-        cells = (measured(scores[name]["patients"][patient], form_of(name)) for name in names)
-        each.add_row(escape(patient), str(first["slices"]), *cells)
-    console.print(each, "", sep="\n")
 
 
 def print_differences(comparison: dict[str, Any], console: Console | None = None) -> None:
     """Print what `compare_translations` returned, a table a pair of runs."""
     console = console or Console()
     for pair in comparison["pairs"]:
-        lower = " and ".join(sorted({SCORES[name].split(",")[0] for name in LOWER_IS_BETTER}))
         table = plain_table(
             ("", "difference", "p", "p, Holm"),
-            f"{pair['second']} less {pair['first']} (of {lower} less is better)",
+            f"{pair['second']} less {pair['first']} (of NMAE less is better)",
             f"the same {comparison['slices']} slices of {comparison['patients']} patients. "
             f"{pair['intervals']} Holm: adjusted over the scores; of patients, over the patients",
         )

@@ -19,8 +19,8 @@ from radlearn.metrics.statistics import bootstrap_p, finite, percentile_interval
 ENOUGH_PATIENTS = 8
 """From so many on, patients are drawn."""
 
-BySlice = Float[np.ndarray, "slices"]
-BySeed = Float[np.ndarray, "seeds _"]
+BySlice = Float[np.ndarray, "_"]  # lengths differ between patients
+BySeed = Float[np.ndarray, "_ _"]  # seeds, slices
 ByPatient = Mapping[str, BySeed]
 
 
@@ -64,8 +64,8 @@ def difference_over(
     """The score of b less that of a, paired by slice, over seeds and blocks (or patients) at once.
 
     A resample draws the seeds of a and of b, each on its own, and the same slices for both. Of S
-    seeds S - 1 are drawn, since the spread of S draws is too small by (S - 1) / S (McCarthy and
-    Snowden 1985), which is half of it for two. A single seed stays as it is.
+    seeds, as of S blocks, S - 1 are drawn: S draws have (S - 1) / S of the variance (McCarthy and
+    Snowden 1985), which for two is half. A single seed stays as it is.
 
     Args:
         seeds_of_a, seeds_of_b: for each patient one row a seed and one column a slice. Both have
@@ -108,7 +108,8 @@ def describe(*found: Mapping[str, Any]) -> str:
     else:
         length = f"{blocks[0]}" + (f" to {blocks[-1]}" if len(blocks) > 1 else "")
         whose = f"each of the {patients} patients" if patients > 1 else "the one patient"
-        text = f"95 % intervals: {many} of blocks of {length} neighbouring slices inside {whose}"
+        text = f"95 % intervals: {many} of blocks of {length} neighbouring slices "
+        text += f"(at most a third of a patient's) inside {whose}"
         left_out.append("other patients")
     if max(seeds) > 1:
         text += f", and of the seeds ({' and '.join(map(str, seeds))})"
@@ -120,35 +121,38 @@ def describe(*found: Mapping[str, Any]) -> str:
 def block_length(series: Sequence[BySlice]) -> int:
     """How many neighbouring slices make a block, by their autocorrelation.
 
-    The rule of Politis and White (2004, corrected 2009) for the circular bootstrap in each
-    patient, at least the cube root of its number of slices n, at most the smaller of n / 3 and
-    3 sqrt(n); then the mean over patients, rounded up.
+    In each patient twice what the rule of Politis and White (2004, corrected 2009) gives for the
+    circular bootstrap (twice, since intervals of short series are too narrow at the rule's own
+    length: docs/decisions/007-blocks-of-slices.md), at least the cube root of its number of slices
+    n, at most n / 3; then the mean over patients, rounded up.
     """
-    return math.ceil(np.mean([_politis_white(values) for values in series]) - 1e-9)
+    return math.ceil(np.mean([_suited(values) for values in series]) - 1e-9)
+
+
+def _suited(values: BySlice) -> float:
+    n = len(values)
+    most = math.ceil(n / 3)
+    return min(max(2 * _politis_white(values), n ** (1 / 3)), most)
 
 
 def _politis_white(values: BySlice) -> float:
+    """The length of blocks with which the variance of a mean is estimated best."""
     n = len(values)
-    most = math.ceil(min(3 * math.sqrt(n), n / 3))
-    least = min(n ** (1 / 3), most)
     centred = values - values.mean()
     if np.square(centred).sum() <= 1e-24 * np.square(values).sum():
-        return least
+        return 0.0
     covariance = np.correlate(centred, centred, "full")[n - 1 :] / n
-    correlation = covariance / covariance[0]
-    quiet = np.abs(correlation) < 2 * math.sqrt(math.log10(n) / n)
+    quiet = np.abs(covariance / covariance[0]) < 2 * math.sqrt(math.log10(n) / n)
     run = max(5, math.ceil(math.sqrt(math.log10(n))))
     highest = math.ceil(math.sqrt(n)) + run
     silent = (m for m in range(1, min(highest, n)) if quiet[m : m + run].all())
     last = min(2 * max(next(silent, highest) - 1, 1), n - 1)
     lags = np.arange(1, last + 1)
     weighted = 2 * np.clip(2 * (1 - lags / last), 0, 1) * covariance[1 : last + 1]
-    spectrum = covariance[0] + weighted.sum()
-    slope = (lags * weighted).sum()
+    spectrum, slope = covariance[0] + weighted.sum(), (lags * weighted).sum()
     if spectrum <= 0:
-        return most
-    length = (2 * slope**2 / (4 / 3 * spectrum**2)) ** (1 / 3) * n ** (1 / 3)
-    return min(max(length, least), most)
+        return float(n)
+    return min((1.5 * slope**2 / spectrum**2 * n) ** (1 / 3), 3 * math.sqrt(n))
 
 
 class _Drawn(NamedTuple):
@@ -242,7 +246,8 @@ def _draw(
     for name in names:
         n = groups[0][name].shape[1]
         length = min(block, math.ceil(n / 3))
-        starts[name] = length, rng.integers(0, n, (resamples, math.ceil(n / length)))
+        draws = max(round(n / length) - 1, 1)
+        starts[name] = length, rng.integers(0, n, (resamples, draws))
     of_patient = np.full((resamples, len(names)), 1 / len(names))
     whole = _unit(len(names)) == "patients"
     if whole:
@@ -275,17 +280,9 @@ def _shares(
 
 def _resampled_means(
     scores: BySeed, length: int, starts: np.ndarray
-) -> Float[np.ndarray, "resamples seeds_"]:
-    """Means over blocks that begin at `starts`, go round the end, and hold all slices' number."""
+) -> Float[np.ndarray, "resamples _"]:
+    """Means over the blocks that begin at `starts` and go round the end."""
     n = scores.shape[1]
-    rest = n - (starts.shape[1] - 1) * length
-    sums = _window_sums(scores, length)[:, starts[:, :-1]].sum(2)
-    return ((sums + _window_sums(scores, rest)[:, starts[:, -1]]) / n).T
-
-
-def _window_sums(scores: BySeed, length: int) -> Float[np.ndarray, "seeds slices"]:
-    n = scores.shape[1]
-    total = np.cumsum(
-        np.concatenate([np.zeros((len(scores), 1)), scores, scores[:, :length]], 1), 1
-    )
-    return total[:, length : length + n] - total[:, :n]
+    total = np.cumsum(np.pad(np.concatenate([scores, scores[:, :length]], 1), ((0, 0), (1, 0))), 1)
+    blocks = (total[:, length : length + n] - total[:, :n]) / length
+    return blocks[:, starts].mean(2).T

@@ -38,7 +38,7 @@ class Panel:
         spacing: millimetres between rows, and between columns; None where not known.
     """
 
-    source: Slice
+    source: Float32[np.ndarray, "_ height width"]
     target: Slice
     made: Slice
     registered: Slice | None
@@ -63,7 +63,7 @@ def read_panels(run: Path) -> list[Panel]:
     """The panels that a run left in `run/panels`, by file name; none where there are none.
 
     Raises:
-        InputError: one cannot be read, or its arrays do not fit each other.
+        InputError: one cannot be read, or its pictures differ in size.
     """
     return [_read(path) for path in sorted((run / "panels").glob("*.npz"))]
 
@@ -79,9 +79,11 @@ def _read(path: Path) -> Panel:
         source, target, made = (images[name] for name in ("source", "target", "made"))
         if source is None or target is None or made is None:
             raise ValueError("source, target or made is missing")
-        spacing = held.get("spacing")
-        field = images["field"]
-        panel = Panel(
+        there = [image for image in images.values() if image is not None]
+        if {one.shape[1:] for one in there} != {target.shape[-2:]} or len(made) != len(target):
+            raise ValueError("its pictures differ in size")
+        spacing, field = held.get("spacing"), images["field"]
+        return Panel(
             source,
             target,
             made,
@@ -92,10 +94,6 @@ def _read(path: Path) -> Panel:
         )
     except (OSError, ValueError, KeyError, IndexError, TypeError, zipfile.BadZipFile) as error:
         raise InputError(f"cannot read the panel {path}: {error}; translate again") from error
-    sides = {image.shape[1:] for image in images.values() if image is not None}
-    if len(sides) > 1 or {len(one) for one in sides} != {2} or made.shape != target.shape:
-        raise InputError(f"the pictures of the panel {path} differ in size; translate again")
-    return panel
 
 
 def grey(image: Map) -> UInt8[np.ndarray, "rows columns"]:
@@ -130,8 +128,10 @@ def magnitude(
     return np.sqrt(np.square(field * scale).sum(0))
 
 
-def grid_over(image: Map, field: Float32[np.ndarray, "2 height width"]) -> Colour:
-    """The image G(a) under a grid: a regular grid of the target, where phi says it comes from."""
+def grid_over(
+    image: Map, field: Float32[np.ndarray, "2 height width"]
+) -> UInt8[np.ndarray, "_ _ 3"]:
+    """G(a) under a regular grid of the target, drawn where phi takes it from; enlarged."""
     height, width = image.shape
     zoom = max(1, -(-GRID_PIXELS // max(height, width)))
     canvas = Canvas(figsize=(width * zoom / 100, height * zoom / 100), dpi=100)

@@ -10,7 +10,7 @@ import numpy as np
 from radlearn.files import read_json
 from radlearn.metrics.slice_scores import DEFINITIONS, MEASURES, SCORES, over_steps
 from radlearn.report.facts import command, facts, settings
-from radlearn.report.figures import colour_bar, curves, titled
+from radlearn.report.figures import colour_bar, curves
 from radlearn.report.page import (
     Figure,
     Gallery,
@@ -149,7 +149,8 @@ def _pictures(panels: Sequence[Panel], names: Mapping[str, list[str]]) -> Sectio
         return Section("Pictures")
     limit = error_limit(panels)
     jacobians = [None if one.field is None else jacobian_of(one.field) for one in panels]
-    reach = jacobian_reach(some) if (some := [one for one in jacobians if one is not None]) else 0.0
+    known = [one for one in jacobians if one is not None]
+    reach = jacobian_reach(known) if known else 0.0
     pictures = []
     for at, (panel, determinants) in enumerate(zip(panels, jacobians, strict=True), 1):
         for channel in range(len(panel.target)):
@@ -174,7 +175,7 @@ def _pictures(panels: Sequence[Panel], names: Mapping[str, list[str]]) -> Sectio
             " Registered is G(a) moved onto the target by R; the field is drawn as a regular grid "
             "of the target, at the places of G(a) that it is taken from."
         )
-        caption = "1 keeps areas, below 1 the field shrinks them; folds (0 and below) in magenta"
+        caption = "1 keeps areas, below 1 the grid's cells shrink; folds (0 and below) in magenta"
         low, high = 1 - reach, 1 + reach
         items.append(colour_bar("Jacobian determinant", JACOBIAN_COLOURS, low, high, caption))
     return Section("Pictures", text, items)
@@ -210,7 +211,7 @@ def _caption(at: int, panel: Panel, determinants: np.ndarray | None) -> str:
 
 
 def _per_cent(determinants: np.ndarray) -> str:
-    return f"{100 * float((determinants <= 0).mean()):.2f} %"
+    return f"{100 * float((determinants <= 0).mean()):.2f}\u00a0%"
 
 
 def _fields(panels: Sequence[Panel]) -> Section:
@@ -248,15 +249,11 @@ def _over_steps(run: Path, evaluation: Evaluation) -> Section:
     rows = over_steps(run, evaluation["config"]["split"])
     if len(rows) < 2:
         return Section("Scores over steps")
-    named = [
-        {"step": row["step"]}
-        | {f"{name}, {words}": row[f"{kind}_{name.lower()}"]
-           for name in MEASURES for kind, words in KINDS.items()}
-        for row in rows
-    ]  # fmt: skip
-    plots = [
-        curves(name, named, [f"{name}, {words}" for words in KINDS.values()]) for name in MEASURES
-    ]
+    plots = []
+    for name in MEASURES:
+        keys = dict(zip(_keys(name), KINDS.values(), strict=True))
+        named = [{"step": row["step"]} | {keys[key]: row[key] for key in keys} for row in rows]
+        plots.append(curves(name, named, list(keys.values())))
     return Section(
         "Scores over steps",
         "Means over the same patients at each evaluation; nothing was chosen by them.",
@@ -270,7 +267,7 @@ def _training(metrics: Sequence[Mapping[str, Any]]) -> Section:
     rates = [name for name in names if name.startswith("lr")]
     terms = [name for name in names if not name.startswith(("lr", "val_", "test_"))]
     panels: list[Figure | None] = [
-        curves(titled(kind), metrics, list(of))
+        curves("Loss, all terms" if kind == "loss" else kind.capitalize(), metrics, list(of))
         for kind, of in groupby(terms, lambda name: name.split("_")[0])
     ]
     panels.append(curves("Learning rate", metrics, rates))

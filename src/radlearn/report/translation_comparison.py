@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from radlearn.metrics.slice_scores import LOWER_IS_BETTER, MEASURES, SCORES
+from radlearn.metrics.slice_scores import MEASURES, SCORES
 from radlearn.report.comparison import p_value
 from radlearn.report.figures import Score, forest
 from radlearn.report.page import Figure, Section, Table
 from radlearn.report.translation import definitions, measure
 
+MOST_PATIENTS = 40  # in a plot; the tables have all of them
 DRAWN = [f"paper_{name.lower()}" for name in MEASURES]
 
 
@@ -51,7 +52,7 @@ def _pair(pair: Mapping[str, Any], comparison: Mapping[str, Any]) -> Section:
     ]
     for key in DRAWN:
         found = pair["scores"][key]
-        shown = [(f"{at}", one) for at, one in found["patients"].items()]
+        shown = list(found["patients"].items())[:MOST_PATIENTS]
         drawn = [
             Score("difference", title, one["value"], one["low"], one["high"])
             for title, one in [*shown, ("All patients", found["overall"])]
@@ -68,10 +69,9 @@ def _pair(pair: Mapping[str, Any], comparison: Mapping[str, Any]) -> Section:
         )
         for key, found in pair["scores"].items()
     ]
-    lower = " and ".join(SCORES[key] for key in SCORES if key in LOWER_IS_BETTER)
     text = (
         f"On the same {comparison['slices']:,} slices of {comparison['patients']:,} patients, "
-        f"paired slice by slice. {pair['intervals']} Of {lower} less is better. An interval across "
+        f"paired slice by slice. {pair['intervals']} Of NMAE less is better. An interval across "
         "the dashed line leaves open which run is better."
     )
     return Section(name, text, items)
