@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
-from data.mri_pairs import SIDE, write_exams
+from data.mri_pairs import SIDE, head, write_nifti
 from radlearn.errors import InputError
 from radlearn.records.grid import Grid, back
 from radlearn.records.intensity import Window, unscaled
@@ -20,7 +21,17 @@ from radlearn.records.volume import read_volume
 
 @pytest.fixture(scope="module")
 def exams(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_exams(tmp_path_factory.mktemp("exams"))
+    """Four exams, each with its own order and direction of axes, tilt and spacing."""
+    root, rng = tmp_path_factory.mktemp("exams"), np.random.default_rng(5)
+    for number in range(4):
+        affine = np.eye(4)
+        turn = np.eye(3)[rng.permutation(3)] * rng.choice([-1, 1], 3)
+        tilt = Rotation.from_euler("xyz", rng.uniform(-20, 20, 3), degrees=True).as_matrix()
+        affine[:3, :3] = tilt @ turn * rng.uniform(0.5, 4, 3)
+        affine[:3, 3] = rng.uniform(-99, 99, 3)
+        for name, values in (("T1", head(number)), ("T2", 100 + 3 * head(number + 9))):
+            write_nifti(root / f"p{number}" / f"{name}.nii", values, affine)
+    return root
 
 
 @pytest.fixture
