@@ -228,6 +228,5 @@ def not_over(answer: Path, scans: Sequence[Scan]) -> None:
     target = answer.resolve()
     for scan in scans:
         source = scan.path.resolve()
-        series = source.is_dir() and not scan.files
-        if target == source or (series and source in target.parents):
+        if target == source or (source.is_dir() and source in target.parents):
             raise InputError(f"{answer} would be written over {source}; give another --out")

@@ -31,6 +31,7 @@ from radlearn.translation.predict import Source, not_over, read_noted, read_sour
 FIELD = "field.nii.gz"
 
 Stack = Float32[np.ndarray, "channels depth height width"]
+Field = Float32[np.ndarray, "dims depth height width"]
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,7 @@ def _on_grid(about: dict[str, Any], scans: Sequence[Scan], source: Source) -> St
     return target
 
 
-def _registered(translator: Translator, made: Stack, target: Stack) -> tuple[Stack, Stack]:
+def _registered(translator: Translator, made: Stack, target: Stack) -> tuple[Field, Stack]:
     """R's field and what it makes of G(a), with background around what is too small for R."""
     assert isinstance(translator.registration, Registration)
     least = translator.registration.config.smallest_side
@@ -176,9 +177,7 @@ def _registered(translator: Translator, made: Stack, target: Stack) -> tuple[Sta
     return field[:, :d, :h, :w], registered[:, :d, :h, :w]
 
 
-def _millimetres(
-    field: Float32[np.ndarray, "dims depth height width"], source: Source
-) -> Float32[np.ndarray, "3 depth height width"]:
+def _millimetres(field: Field, source: Source) -> Float32[np.ndarray, "3 depth height width"]:
     """The field along R, A and S; what R does not know of, along the slices in 2-D, is 0."""
     axes = source.grid.affine[:3, 3 - len(field) : 3]
     return np.tensordot(axes, field, 1).astype(np.float32)
@@ -202,7 +201,7 @@ def _displacement(
     return {"mean_mm": float(lengths.mean()), "max_mm": float(lengths.max())}
 
 
-def _folding(field: Float32[np.ndarray, "dims depth height width"]) -> float:
+def _folding(field: Field) -> float:
     flow = torch.from_numpy(np.ascontiguousarray(field))
     flow = flow.movedim(1, 0) if len(field) == 2 else flow[None]
     return folding_share(flow).mean().item()
