@@ -35,9 +35,10 @@ class PredictConfig:
     saliency: Path | None = None
     """Fine-tuning: folder for pictures of what spoke for each picture's likeliest label."""
     batch: int | None = None
-    """Pictures [64] or slices [8] at a time; halved where memory runs out."""
+    """Pictures [64] (halved where memory runs out) or slices [8] at a time."""
     device: DeviceName = "auto"
     precision: PrecisionName = "auto"
+    """Of fine-tuned models; translations are made in float32."""
 
     def __post_init__(self) -> None:
         if not self.inputs:
