@@ -1,4 +1,4 @@
-"""`radlearn demo`: the whole way of a lab, on radiographs, reports and labels drawn by script."""
+"""`radlearn demo`: the whole way of a lab, on radiographs, reports and scans drawn by script."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +8,7 @@ from PIL import Image
 
 from radlearn.cli import call
 from radlearn.compare import make_backbones, run_cells, show_table
+from radlearn.demo_translation import translation
 from radlearn.engine.log import console
 from radlearn.recipe import Cell, Recipe
 from radlearn.records.phantoms import LABEL_NAMES, write_phantoms
@@ -22,7 +23,7 @@ RESAMPLES = 1000
 
 @dataclass(frozen=True)
 class DemoConfig:
-    """Draw phantoms; prepare, pretrain, fine-tune three ways, evaluate and predict.
+    """Draw phantoms; prepare, pretrain, fine-tune three ways, translate, evaluate and predict.
 
     Example: radlearn demo --out demo
     """
@@ -104,8 +105,9 @@ def demo(config: DemoConfig) -> None:
     run = run_of(out, Cell("mrm", "lora", 1.0, config.seed))
     given = [run, hospital / "dicom", "--out", out / "predictions.csv", "--saliency", out / "maps"]
     call("predict", [str(one) for one in given])
+    heads = translation(out, config.seed)
     command = f"radlearn demo --out {out} --seed {config.seed}"
-    write_table(experiment, out, RESAMPLES, command, [_predictions(out)])
+    write_table(experiment, out, RESAMPLES, command, [_predictions(out), heads])
     show_table(out)
 
 
