@@ -81,7 +81,7 @@ def _section(out: Path, runs: Sequence[Path], new: Path) -> Section:
         f"T2 from T1 of heads drawn by script. Training pairs are out of line by RegGAN's level "
         f"{LEVEL}; the {differences['slices']:,} slices of {differences['patients']:,} heads that "
         f"are scored line up. Both modes took {TRAINING['steps']:,} steps. P2P (Pix2Pix) takes "
-        "every pair at its word and blurs; NC+R (RegGAN) learns besides how pairs do not line up."
+        "every pair at its word; NC+R (RegGAN) learns besides how pairs do not line up."
     )
     return Section("Translation", text, items)
 
@@ -125,7 +125,7 @@ def _predicted(sources: Sequence[Path], made: Path) -> Gallery:
         files = {"T1": source, "made T2": answer, "T2 as drawn": exam / "T2.nii.gz"}
         shown = [(name, encode(_middle(file))) for name, file in files.items()]
         pictures.append(Picture(shown, f"{exam.name}: middle slice", answer.name))
-    caption = f"A head that no model has seen, by NC+R, in its own space and intensities: {made}."
+    caption = f"A head that no model has seen, by NC+R, in its own space: {made}."
     return Gallery("A whole NIfTI volume", pictures, caption, width=320)
 
 
