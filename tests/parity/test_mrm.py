@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from radlearn.models.backbone import BackboneConfig
-from radlearn.models.checkpoints import DECODER_BIAS, export_mrm, from_published, published_name
 from radlearn.models.mrm import MRM, ImageDecoderConfig, MRMConfig, hidden_patches, mask_patches
+from radlearn.models.published import DECODER_BIAS, export_mrm, from_published, published_name
 from radlearn.models.report_decoder import ReportDecoderConfig
 from radlearn.pretraining.terms import image_loss, report_loss
 

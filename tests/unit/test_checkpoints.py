@@ -18,12 +18,12 @@ from radlearn.models.checkpoints import (
     CXR_MAE_PREPROCESSING,
     IMAGENET_GREY,
     MRM_PREPROCESSING,
-    export_mrm,
     read_checkpoint,
-    start_from,
 )
 from radlearn.models.mrm import MRM, ImageDecoderConfig, MRMConfig
+from radlearn.models.published import export_mrm
 from radlearn.models.report_decoder import ReportDecoderConfig
+from radlearn.models.starting import start_from
 from radlearn.models.weights import load_backbone
 from radlearn.records.transforms import Preprocessing
 
@@ -239,15 +239,19 @@ def test_a_cut_file_is_an_input_error(tmp_path: Path, share: float) -> None:
     [
         ({"cls_token": [1, 2]}, "cls_token as list"),
         ({"cls_token": torch.zeros(1, 1, 192).to_sparse()}, "dense tensor"),
-        ({"cls_token": torch.zeros(1, 1, 192, dtype=torch.complex64)}, "lack 1 .* cls_token"),
-        ({"pos_embed": torch.zeros(5)}, "not hold a ViT"),
+        (
+            {"cls_token": torch.zeros(1, 1, 192, dtype=torch.complex64)},
+            "cls_token as torch.complex64",
+        ),
+        ({"pos_embed": torch.zeros(5)}, "not a ViT"),
         ({"pos_embed": torch.zeros(1, 8, 192)}, "positions"),
-        ({"patch_embed.proj.weight": torch.zeros(17, 3, 16, 16)}, "no standard name"),
-        ({"patch_embed.proj.weight": torch.zeros(192, 3, 5, 5)}, "no standard name"),
+        ({"patch_embed.proj.weight": torch.zeros(17, 3, 16, 16)}, "17"),
+        ({"patch_embed.proj.weight": torch.zeros(192, 3, 5, 7)}, "no squares"),
+        ({"blocks.0.attn.qkv.weight": torch.zeros(576, 191)}, r"qkv\.weight has the shape"),
         ({"blocks.0.norm1.bias": torch.full((192,), torch.inf)}, r"blocks\.0\.norm1\.bias"),
         ({"blocks.0.norm1.bias": torch.zeros(1).expand(10**15)}, r"blocks\.0\.norm1\.bias"),
         ({"blocks.0.norm1.bias": torch.zeros(192, device="meta")}, "dense tensor"),
-        ({"bert_mlp.bias": torch.full((16,), torch.nan)}, r"report_decoder\.project\.bias"),
+        ({"bert_mlp.bias": torch.full((16,), torch.nan)}, r"bert_mlp\.bias"),
         ({7: torch.zeros(1)}, "by their names"),
     ],
 )

@@ -3,58 +3,54 @@
 Files are not trusted: nothing in them is executed, and what is wrong with them is said in a line.
 """
 
-import argparse
-import pickle
-import warnings
+import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import timm
-import torch
 from torch import Tensor
 
+from radlearn.engine.log import console
 from radlearn.errors import InputError
 from radlearn.models.backbone import BackboneConfig, grey_preprocessing, read_model
-from radlearn.models.mrm import MRM
-from radlearn.models.weights import checked, fitted, read_safetensors, resampled
+from radlearn.models.huggingface import from_huggingface, huggingface_folder, is_huggingface
+from radlearn.models.medpeft import LoRA, split_lora
+from radlearn.models.published import from_published, unread
+from radlearn.models.reggan import Network, read_networks
+from radlearn.models.vit_shapes import VIT, fit_whole, vit_config
+from radlearn.models.weight_files import WeightsFile, open_weights
+from radlearn.models.weights import read_safetensors
 from radlearn.records.transforms import Preprocessing
 
-Kind = Literal["MRM", "CXR-MAE", "MAE", "timm", "radlearn"]
+Kind = Literal[
+    "MRM",
+    "CXR-MAE",
+    "MAE",
+    "timm",
+    "Hugging Face ViT",
+    "Hugging Face ViTMAE",
+    "MED-PEFT LoRA",
+    "fine-tuned ViT",
+    "radlearn",
+]
 
 MRM_PREPROCESSING = Preprocessing(size=224, mean=0.4978, std=0.2449)
 CXR_MAE_PREPROCESSING = Preprocessing(size=224, mean=0.4785, std=0.2834, resize=256)
 IMAGENET_GREY = Preprocessing(size=224, mean=0.449, std=0.226, resize=256)
 """ImageNet's colour statistics averaged to grey: what MAE's own weights were trained on."""
 
-NATURAL: tuple[Kind, ...] = ("MAE", "timm")
+NATURAL: tuple[Kind, ...] = ("MAE", "timm", "Hugging Face ViT", "Hugging Face ViTMAE")
 """Kinds trained on photographs: MRM normalises radiographs with their own mean all the same."""
 
-PUBLISHED = {
-    "image_decoder.mask_token": "mask_token",
-    "image_decoder.positions": "decoder_pos_embed",
-    "image_decoder.embed.": "decoder_embed.",
-    "image_decoder.blocks.": "decoder_blocks.",
-    "image_decoder.norm.": "decoder_norm.",
-    "image_decoder.predict.": "decoder_pred.",
-    "report_decoder.embeddings.": "bert_encoder.model.bert.embeddings.",
-    "report_decoder.layers.": "bert_encoder.model.bert.encoder.layer.",
-    "report_decoder.transform.": "bert_encoder.model.cls.predictions.transform.",
-    "report_decoder.bias": "bert_encoder.model.cls.predictions.bias",
-    "report_decoder.decoder": "bert_encoder.model.cls.predictions.decoder.weight",
-    "report_decoder.project.": "bert_mlp.",
-    "encoder.": "",
-}
-"""Our prefixes and those of MRM's and MAE's checkpoints; looked up in this order."""
+KEPT = "kept.safetensors"
+"""In a model folder: tensors of the file it came from that nothing here reads, by their names."""
 
-DECODER_BIAS = "bert_encoder.model.cls.predictions.decoder.bias"
-POOLER = "bert_encoder.model.bert.pooler.dense."
-VIT = (
-    *("cls_token", "reg_token", "pos_embed", "patch_embed.", "norm_pre."),
-    *("blocks.", "norm.", "fc_norm.", "head."),
-)
-WIDTHS = {192: "tiny", 384: "small", 768: "base", 1024: "large", 1280: "huge"}
+
+OURS = "radlearn"
+"""Key beside an exported state: its kind, preprocessing, heads and alpha travel there."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +58,15 @@ class Imported:
     """A backbone from elsewhere and what came with it.
 
     Attributes:
-        state: the backbone by timm's names, with whatever head it has.
+        state: the backbone by timm's names, with whatever head it has; a LoRA's weights beside it.
         decoders: by MRM's names here ("image_decoder.", "report_decoder."); empty where none.
         preprocessing: what the backbone was trained on.
         unmatched: names in the file that belong to nothing known.
         folder: the model folder it was read from; None for a file of weights.
+        kept: what is known and read by nothing, by the file's names: exported again with the rest.
+        lora: not merged into `state`, unless the file's own weights had it merged.
+        alpha: of the LoRA, where the file says it.
+        notes: what was guessed or changed, to be said.
     """
 
     kind: Kind
@@ -76,245 +76,191 @@ class Imported:
     decoders: dict[str, Tensor] = field(default_factory=dict)
     unmatched: tuple[str, ...] = ()
     folder: Path | None = None
+    kept: dict[str, Tensor] = field(default_factory=dict)
+    lora: LoRA | None = None
+    alpha: float | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Started:
-    """How pretraining started: one line to say so, and the preprocessing to go on with.
+class ImportedNetworks:
+    """RegGAN's networks by their published names."""
 
-    Attributes:
-        preprocessing: None where the weights saw photographs, whose statistics are not taken over.
-    """
-
-    summary: str
-    preprocessing: Preprocessing | None
+    networks: dict[str, Network]
+    notes: tuple[str, ...] = ()
 
 
 def read_checkpoint(path: Path) -> Imported:
-    """Read MRM.pth, a MAE or CXR-MAE checkpoint, timm weights, or a run's or model's folder.
+    """Read a backbone: see `open_checkpoint`. What had to be guessed is printed.
+
+    Raises:
+        InputError: as `open_checkpoint`, or there are networks of RegGAN, which are no backbone.
+    """
+    found = open_checkpoint(path)
+    if isinstance(found, ImportedNetworks):
+        raise InputError(
+            f"{path} holds RegGAN's {', '.join(found.networks)}, which is no backbone; "
+            "radlearn import with --out makes a model that predicts"
+        )
+    for note in found.notes:
+        console.print(f"{path}: {note}", style="yellow")
+    return found
+
+
+def open_checkpoint(
+    path: Path, heads: int | None = None, base: Imported | None = None
+) -> Imported | ImportedNetworks:
+    """Read what is at `path`: a published checkpoint, or a folder of a run or a model.
+
+    Published are: MRM.pth; MAE and CXR-MAE, with or without decoder; ViTs of timm's names; ViT and
+    ViTMAE of Hugging Face's names, and their folders; MED-PEFT's fine-tuned files; RegGAN's
+    networks.
+
+    Args:
+        heads: of the backbone, where its shapes leave them open.
+        base: what a file was trained from that holds a LoRA without its backbone.
 
     Raises:
         InputError: there is nothing, or nothing that can be understood, or it is unsafe or damaged.
     """
     if path.is_dir():
-        return _folder(path)
+        return _folder(path, heads)
     if not path.is_file():
         raise InputError(f"there are no weights at {path}; give a file, a run or a model folder")
-    try:
-        with path.open("rb") as file:
-            start = file.read(9)
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}; check its permissions") from error
-    # a safetensors file starts with the length of its JSON header, in 8 bytes
-    if start[8:] == b"{":
-        return _file(path, read_safetensors(path), {})
-    whole = _unpickled(path)
-    named = next((k for k in ("model", "state_dict", "model_state_dict") if k in whole), None)
-    return _file(path, whole if named is None else whole[named], whole)
+    return _file(path, open_weights(path), heads, base)
 
 
-def start_from(path: Path, model: MRM) -> Started:
-    """Give `model` the backbone at `path`, and each decoder that fits it whole.
-
-    A published report decoder has two word matrices, so ours is untied to take it.
-
-    Raises:
-        InputError: as `read_checkpoint`, or the backbone is another architecture's.
-    """
-    imported = read_checkpoint(path)
-    state = fitted(imported.state, model.encoder)
-    model.encoder.load_state_dict(state, strict=False)
-    said = ["backbone taken"]
-    if model.image_decoder is not None:
-        taken = _take(_image_decoder(imported.decoders, model), "image_decoder.", model)
-        said.append(f"image decoder {'taken' if taken else 'new'}")
-    if model.report_decoder is not None:
-        taken = _take(_report_decoder(imported.decoders, model), "report_decoder.", model)
-        said.append(f"report decoder {'taken' if taken else 'new'}")
-    unused = len(imported.unmatched) + len(imported.state.keys() - state.keys())
-    return Started(
-        f"started from {path} ({imported.kind}): {', '.join(said)}, {unused} tensors not used",
-        None if imported.kind in NATURAL else imported.preprocessing,
-    )
-
-
-def export_mrm(model: MRM) -> dict[str, Tensor]:
-    """The model's state under the names of the published MRM checkpoint.
-
-    A tied word matrix is written twice, as is the head's bias; the pooler, which nothing reads, is
-    zeros.
-    """
-    state = {k: v.detach() for k, v in model.state_dict().items()}
-    exported = {published_name(k): v for k, v in state.items()}
-    if model.report_decoder is not None:
-        words = model.report_decoder.word_weights.detach()
-        exported[published_name("report_decoder.decoder")] = words
-        exported[DECODER_BIAS] = state["report_decoder.bias"]
-        width = words.shape[1]
-        exported[f"{POOLER}weight"] = torch.zeros(width, width)
-        exported[f"{POOLER}bias"] = torch.zeros(width)
-    return exported
-
-
-def published_name(name: str) -> str:
-    """The name in MRM's checkpoint of a parameter of `MRM`."""
-    prefix = next(p for p in PUBLISHED if name.startswith(p))
-    return PUBLISHED[prefix] + name.removeprefix(prefix)
-
-
-def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A published state under our names, without the pooler and the head's second bias."""
-    back = {theirs: ours for ours, theirs in PUBLISHED.items()}
-    renamed = {}
-    for name, tensor in state.items():
-        if name != DECODER_BIAS and not name.startswith(POOLER):
-            prefix = next(p for p in back if name.startswith(p))
-            renamed[back[prefix] + name.removeprefix(prefix)] = tensor
-    return renamed
-
-
-def _image_decoder(decoders: Mapping[str, Tensor], model: MRM) -> dict[str, Tensor]:
-    """The image decoder given, its positions brought to the model's grid of patches."""
-    given = {k: v for k, v in decoders.items() if k.startswith("image_decoder.")}
-    places = given.get("image_decoder.positions")
-    if places is not None and places.ndim == 3:
-        encoder = model.encoder
-        given["image_decoder.positions"] = resampled(
-            places, encoder.patch_embed.grid_size, encoder.num_prefix_tokens
+def _folder(path: Path, heads: int | None) -> Imported:
+    inside = ("model", "model/backbone", "backbone")
+    found = (path / part for part in inside if (path / part / "config.json").exists())
+    folder = next(found, path)
+    if (theirs := huggingface_folder(folder)) is not None:
+        read = _file(theirs.weights, open_weights(theirs.weights), heads or theirs.heads, None)
+        assert isinstance(read, Imported)
+        note = (
+            f"its layer norms add {theirs.eps:g} where timm's add 1e-06: outputs differ by as much"
         )
-    return given
-
-
-def _report_decoder(decoders: Mapping[str, Tensor], model: MRM) -> dict[str, Tensor]:
-    """The report decoder given; the model's is untied where the given one has two matrices."""
-    given = {k: v for k, v in decoders.items() if k.startswith("report_decoder.")}
-    report = model.report_decoder
-    words = given.get("report_decoder.embeddings.word_embeddings.weight")
-    if report is None or words is None:
-        return {}
-    matrix = given.setdefault("report_decoder.decoder", words)
-    if report.decoder is None:
-        own = report.embeddings.word_embeddings.weight
-        if matrix is words or torch.equal(matrix, words):
-            del given["report_decoder.decoder"]
-        elif matrix.shape == words.shape == own.shape:
-            report.untie()
-    return given
-
-
-def _take(given: Mapping[str, Tensor], prefix: str, model: MRM) -> bool:
-    """Load one decoder if every one of its tensors is given in the right shape, else none."""
-    own = {k: v for k, v in model.state_dict().items() if k.startswith(prefix)}
-    if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in given.items()}:
-        return False
-    model.load_state_dict({k: checked(k, v, own[k]) for k, v in given.items()}, strict=False)
-    return True
-
-
-def _folder(path: Path) -> Imported:
-    folder = path / "model" if (path / "model" / "config.json").exists() else path
-    if (folder / "backbone" / "config.json").exists():
-        folder = folder / "backbone"
+        return replace(
+            read,
+            notes=read.notes if theirs.eps == 1e-6 else (*read.notes, note),
+            preprocessing=replace(
+                theirs.preprocessing or read.preprocessing,
+                size=read.preprocessing.size,
+                channels=read.preprocessing.channels,
+            ),
+        )
     saved = read_model(folder)
     decoders = {}
     if (folder / "mrm.safetensors").exists():
         whole = read_safetensors(folder / "mrm.safetensors")
         decoders = {k: v for k, v in whole.items() if "decoder." in k}
+    kind: Kind = "radlearn" if saved.extra else "timm"
+    if saved.extra.get("imported") in get_args(Kind):
+        kind = saved.extra["imported"]
     return Imported(
-        "radlearn" if saved.extra else "timm",
+        kind,
         saved.config,
         saved.preprocessing,
         saved.state,
         decoders,
         folder=folder,
+        kept=read_safetensors(folder / KEPT) if (folder / KEPT).exists() else {},
     )
 
 
-def _unpickled(path: Path) -> dict[str, Any]:
-    """A torch file's dict, reading nothing but tensors, numbers, text and argparse's settings."""
+def _file(
+    path: Path, file: WeightsFile, heads: int | None, base: Imported | None
+) -> Imported | ImportedNetworks:
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
-            # what torch remarks about strange files is said by the errors below
-            warnings.simplefilter("ignore")
-            whole = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise InputError(
-            f"{path} holds more than weights, or is damaged, and was not opened further; save its "
-            "state_dict alone, with torch.save or safetensors"
-        ) from error
-    except Exception as error:  # a damaged file may fail in any way inside of the reader
-        raise InputError(
-            f"{path} is not a readable file of weights ({type(error).__name__}); get it again"
-        ) from error
-    if not isinstance(whole, dict):
-        raise InputError(f"{path} holds a {type(whole).__name__}, not a state_dict of weights")
-    return whole
+        networks = read_networks(file.tensors)
+        if networks is not None:
+            return ImportedNetworks(networks, file.notes)
+        return _backbone(file, heads, base)
+    except InputError as error:
+        raise InputError(f"{path} cannot be taken: {error}") from error
 
 
-def _file(path: Path, state: Any, whole: Mapping[str, Any]) -> Imported:
-    tensors = _tensors(path, state)
+def _backbone(file: WeightsFile, heads: int | None, base: Imported | None) -> Imported:
+    tensors, kept, notes = file.tensors, dict(file.counters), file.notes
+    theirs = is_huggingface(tensors)
+    if theirs:
+        tensors, known = from_huggingface(tensors)
+        kept |= known
+    tensors, lora = split_lora(tensors)
+    if lora is not None and "patch_embed.proj.weight" not in tensors:
+        if base is None:
+            raise InputError(
+                "it holds a LoRA without its backbone; give the weights that it was trained from "
+                "with --base"
+            )
+        tensors = {k: v for k, v in base.state.items() if not k.startswith(VIT[-3:])} | tensors
+        notes = (*notes, "its backbone is that of --base")
+    told = file.settings.get(OURS)
+    told = told if isinstance(told, Mapping) else {}
+    if heads is None and type(told.get("heads")) is int:
+        heads = told["heads"]
     vit = {k: v for k, v in tensors.items() if k.startswith(VIT)}
-    renamed = from_published({k: v for k, v in tensors.items() if k not in vit})
+    others = {k: v for k, v in tensors.items() if k not in vit}
+    renamed = from_published(others)
     decoders = {k: v for k, v in renamed.items() if not k.startswith("encoder.")}
-    unmatched = tuple(k for k in renamed if k.startswith("encoder."))
-    config = _architecture(path, vit)
-    kind: Kind = "timm"
-    if any(k.startswith("report_decoder.") for k in decoders):
-        kind, preprocessing = "MRM", MRM_PREPROCESSING
-    elif getattr(whole.get("args"), "datasets_names", None):
-        kind, preprocessing = "CXR-MAE", CXR_MAE_PREPROCESSING
-    elif decoders or "head.weight" not in vit:
-        kind, preprocessing = "MAE", IMAGENET_GREY
-    else:
-        published = timm.get_pretrained_cfg(config.architecture)
-        preprocessing = grey_preprocessing(published.to_dict()) if published else IMAGENET_GREY
+    config, guess = vit_config(vit, heads)
+    left = fit_whole(vit, config)
+    kind, preprocessing = _kind(file, vit, decoders, config, lora, theirs)
+    kind, preprocessing, alpha = _told(told, kind, preprocessing)
     size, channels = config.model_args["img_size"], config.model_args["in_chans"]
     if size != preprocessing.size:
         preprocessing = replace(preprocessing, size=size, resize=None)
-    preprocessing = replace(preprocessing, channels=channels)
-    return Imported(kind, config, preprocessing, vit, decoders, unmatched)
+    return Imported(
+        kind,
+        config,
+        replace(preprocessing, channels=channels),
+        {k: v for k, v in vit.items() if k not in left},
+        decoders,
+        (*(k.removeprefix("encoder.") for k in renamed if k.startswith("encoder.")), *left),
+        kept=kept | unread(others),
+        lora=lora,
+        alpha=alpha,
+        notes=notes if guess is None else (*notes, guess),
+    )
 
 
-def _tensors(path: Path, state: Any) -> dict[str, Tensor]:
-    """The floating-point tensors of a state_dict; counters and position numbers are left out."""
-    if not isinstance(state, Mapping) or not all(isinstance(k, str) for k in state):
-        raise InputError(f"{path} does not hold a state_dict: tensors by their names")
-    for name, value in state.items():
-        dense = isinstance(value, Tensor) and value.layout == torch.strided
-        if not dense or value.is_quantized or value.is_meta:
-            raise InputError(
-                f"{path} has {name} as {type(value).__name__} where a dense tensor should be; "
-                "save the model's state_dict alone"
-            )
-    bare = all(name.startswith("module.") for name in state)
-    return {
-        name.removeprefix("module.") if bare else name: tensor
-        for name, tensor in state.items()
-        if tensor.is_floating_point()
-    }
+def _kind(
+    file: WeightsFile,
+    vit: Mapping[str, Tensor],
+    decoders: Mapping[str, Tensor],
+    config: BackboneConfig,
+    lora: LoRA | None,
+    theirs: bool,
+) -> tuple[Kind, Preprocessing]:
+    if lora is not None:
+        return "MED-PEFT LoRA", MRM_PREPROCESSING
+    if any(k.startswith("report_decoder.") for k in decoders):
+        return "MRM", MRM_PREPROCESSING
+    arguments: Any = file.settings.get("args")
+    if getattr(arguments, "datasets_names", None):
+        return "CXR-MAE", CXR_MAE_PREPROCESSING
+    if theirs:
+        of = IMAGENET_GREY if decoders else replace(IMAGENET_GREY, mean=0.5, std=0.5, resize=None)
+        return ("Hugging Face ViTMAE" if decoders else "Hugging Face ViT"), of
+    if "head.weight" in vit and "fc_norm.weight" in vit:
+        return "fine-tuned ViT", MRM_PREPROCESSING
+    if decoders or "head.weight" not in vit:
+        return "MAE", IMAGENET_GREY
+    published = timm.get_pretrained_cfg(config.architecture)
+    return "timm", grey_preprocessing(published.to_dict()) if published else IMAGENET_GREY
 
 
-def _architecture(path: Path, vit: Mapping[str, Tensor]) -> BackboneConfig:
-    """timm's name of a standard ViT, by the shapes of its weights.
-
-    Raises:
-        InputError: they are not those of a ViT of a standard width.
-    """
-    patch, places = vit.get("patch_embed.proj.weight"), vit.get("pos_embed")
-    if patch is None or patch.ndim != 4 or places is None or places.ndim != 3:
-        raise InputError(
-            f"{path} does not hold a ViT: it has no patch_embed.proj.weight and pos_embed of "
-            "timm's shapes; give a model folder for other architectures"
-        )
-    width, channels, side, _ = patch.shape
-    prefix = sum(vit[k].shape[1] for k in ("cls_token", "reg_token") if k in vit)
-    grid = round(max(places.shape[1] - prefix, 0) ** 0.5)
-    depth = len({name.split(".")[1] for name in vit if name.startswith("blocks.")})
-    name = f"vit_{WIDTHS.get(width)}_patch{side}_224"
-    if width not in WIDTHS or not timm.is_model(name):
-        raise InputError(
-            f"{path} holds a ViT {width} wide with patches of {side}, which has no standard name; "
-            "give a model folder, whose config.json says how many heads it has"
-        )
-    sizes = {"img_size": grid * side, "patch_size": side, "in_chans": channels, "depth": depth}
-    return BackboneConfig(name, sizes)
+def _told(
+    told: Mapping[str, Any], kind: Kind, preprocessing: Preprocessing
+) -> tuple[Kind, Preprocessing, float | None]:
+    """What a file that radlearn exported says of itself; what cannot be true is left out."""
+    named, alpha = told.get("kind"), told.get("alpha")
+    if isinstance(named, str) and named in get_args(Kind):
+        kind = named  # type: ignore[assignment]
+    given = told.get("preprocessing")
+    numbers = given.values() if isinstance(given, Mapping) else ()
+    if numbers and all(type(n) in (int, float, type(None)) and abs(n or 0) < 1e4 for n in numbers):
+        with suppress(TypeError, ValueError):
+            preprocessing = Preprocessing(**given)
+    known = isinstance(alpha, int | float) and 0 < alpha < math.inf
+    return kind, preprocessing, alpha if known else None

@@ -18,8 +18,9 @@ from radlearn.engine.schedule import warmup_cosine
 from radlearn.errors import InputError
 from radlearn.files import replacing
 from radlearn.models.backbone import BackboneConfig, save_model
-from radlearn.models.checkpoints import MRM_PREPROCESSING, start_from
+from radlearn.models.checkpoints import MRM_PREPROCESSING
 from radlearn.models.mrm import MRM, SIZES, MRMConfig, sized_for
+from radlearn.models.starting import start_from
 from radlearn.models.weights import backbone_state, fingerprint
 from radlearn.pretraining.batches import PretrainBatches
 from radlearn.pretraining.config import PretrainConfig
