@@ -69,6 +69,16 @@ COMMANDS: dict[str, Command] = {
         "radlearn.predict:PredictConfig",
         "radlearn.predict:predict",
     ),
+    "import": Command(
+        "a published file of weights: what it is, and a model of it",
+        "radlearn.importing:ImportConfig",
+        "radlearn.importing:import_weights",
+    ),
+    "export": Command(
+        "a run for timm, PEFT, ONNX, or under the papers' own names",
+        "radlearn.exporting:ExportConfig",
+        "radlearn.exporting:export",
+    ),
     "compare": Command(
         "a grid of runs from one recipe, and its table",
         "radlearn.compare:CompareConfig",
