@@ -1,5 +1,6 @@
 """Losses that hosts of translation share: mean differences, and least squares of critics."""
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -15,6 +16,32 @@ def l1_loss(
 ) -> Float[Tensor, ""]:
     """mean |found - wanted|, in float32 at least."""
     return (at_least_float32(found) - at_least_float32(wanted)).abs().mean()
+
+
+def mutual_information(
+    made: Float[Tensor, "batch made_channels *space"],
+    source: Float[Tensor, "batch source_channels *space"],
+) -> Float[Tensor, ""]:
+    """How much one image says of the other, in nats; the mean over pairs of their channels.
+
+    From joint histograms of values in [-1, 1] with soft bins (Mattes et al., IEEE TMI 2003): it
+    needs no common contrast, and falls when one of the two is shifted.
+    """
+    measure = _information(made.device)
+    with torch.autocast(made.device.type, enabled=False):  # counts in bfloat16 are no counts
+        pairs = [
+            measure((at_least_float32(a) + 1) / 2, (at_least_float32(b) + 1) / 2)
+            for a in made.split(1, dim=1)
+            for b in source.split(1, dim=1)
+        ]
+        return -torch.stack(pairs).mean()
+
+
+@cache
+def _information(device: torch.device) -> nn.Module:
+    from monai.losses.image_dissimilarity import GlobalMutualInformationLoss
+
+    return GlobalMutualInformationLoss(num_bins=24).to(device)
 
 
 def looks_real(*scores: Float[Tensor, "batch ..."]) -> Float[Tensor, ""]:

@@ -1,6 +1,6 @@
 """The settings of a translation run."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +9,7 @@ import tyro
 from radlearn.engine.names import DeviceName, PrecisionName
 from radlearn.errors import InputError
 from radlearn.translation.misalign import Misalignment
-from radlearn.translation.modes import MODES
+from radlearn.translation.modes import MODES, Mode
 from radlearn.translation.networks import Size
 
 
@@ -30,6 +30,8 @@ class TranslateConfig:
     """The generator: resnet munit unit nicegan."""
     size: Size = "small"
     """Width and depth of all networks."""
+    anchor: float | None = None
+    """Weight that holds G(a) in a's place; 0 as published; default: 1 with +r, else 0."""
     misalign: int | None = None
     """Bring training pairs out of line: RegGAN's level, 0 to 5."""
     elastic: float = 0.0
@@ -72,7 +74,16 @@ class TranslateConfig:
             raise InputError(f"mode {self.mode} needs pairs; without them there are nc and c")
         if self.dims == 3 and (len(self.patch) != 3 or min(self.patch) < 1):
             raise InputError("--patch takes a depth, a height and a width, such as 32 96 96")
+        if (self.anchor or 0.0) < 0:
+            raise InputError("--anchor must be 0 or above")
         self.misalignment()
+
+    def trained_mode(self) -> Mode:
+        """The mode with the weights of this run."""
+        mode, anchor = MODES[self.mode], self.anchor
+        if anchor is None:
+            anchor = 1.0 if "R" in mode.networks else 0.0
+        return replace(mode, weights=replace(mode.weights, anchor=anchor))
 
     def misalignment(self) -> Misalignment:
         return Misalignment(self.misalign, self.elastic)

@@ -9,6 +9,8 @@ class Weights:
 
     Attributes:
         direct: of mean |b - G(a)| without registration: only pairs that line up bear it.
+        anchor: of the mutual information of G(a) and a, which is to be high. Not in the paper: R
+            undoes any shift of G(a), so that nothing else holds G(a) in its place.
     """
 
     adversarial: float = 1.0
@@ -16,6 +18,7 @@ class Weights:
     direct: float = 0.0
     registration: float = 20.0
     smoothness: float = 10.0
+    anchor: float = 0.0
 
 
 @dataclass(frozen=True)

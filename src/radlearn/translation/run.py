@@ -30,7 +30,6 @@ from radlearn.translation.batches import TranslationBatches
 from radlearn.translation.config import TranslateConfig
 from radlearn.translation.evaluate import evaluate_translation
 from radlearn.translation.inference import Translator
-from radlearn.translation.modes import MODES
 from radlearn.translation.networks import NetworksConfig, build_networks
 from radlearn.translation.scores import save_panels, score_volumes
 from radlearn.translation.terms import translating, translation_phases
@@ -128,7 +127,7 @@ def _places(task: Task, config: TranslateConfig, side: str) -> Int64[np.ndarray,
 
 
 def _train(config: TranslateConfig, run: RunFolder, task: Task, here: Compute) -> None:
-    mode, patch = MODES[config.mode], config.patch if config.dims == 3 else None
+    mode, patch = config.trained_mode(), config.patch if config.dims == 3 else None
     store = task.stores[0]
     made = NetworksConfig(
         config.host,

@@ -13,7 +13,7 @@ from torch.optim import Adam
 from radlearn.engine.loop import Carry, Phase
 from radlearn.generators import GENERATORS
 from radlearn.generators.host import Fakes, Networks, Terms
-from radlearn.models.losses import as_it_stands, l1_loss, looks_made, looks_real
+from radlearn.models.losses import as_it_stands, l1_loss, looks_made, looks_real, mutual_information
 from radlearn.models.registration import smoothness, warp
 from radlearn.records.batches import Batch
 from radlearn.translation.modes import Mode
@@ -40,6 +40,9 @@ def generator_terms(
         flow = nets["R"](fakes["b"], b)
         terms["registration"] = weights.registration * l1_loss(warp(fakes["b"], flow), b)
         terms["smoothness"] = weights.smoothness * smoothness(flow)
+    if weights.anchor:
+        known = mutual_information(fakes["b"], batch["source"])
+        terms["anchor"] = -weights.anchor * known
     return terms, {side: fake.detach() for side, fake in fakes.items()}
 
 
