@@ -12,8 +12,7 @@ import tyro
 from radlearn.engine.log import console, progress
 from radlearn.errors import InputError
 from radlearn.files import replacing, writable, write_json
-from radlearn.records.displacement import Displacement, displacement
-from radlearn.records.local_flow import moved
+from radlearn.records.displacement import Displacement, displacement, moved
 from radlearn.records.pair_store import PairStore, open_pairs, rows_of
 from radlearn.records.record import Split
 from radlearn.report.misalignment import Worst, misalignment_page
@@ -55,8 +54,9 @@ class Apart(NamedTuple):
         median_px, p90_px: in-plane displacement in pixels; every pair counts the same.
         through_slices: median displacement through the slices, in slices.
         side_px: the shorter side of a slice.
-        rigid_share: part of the squared displacement that a rigid map takes away.
+        bend_px: in-plane bends that can be there unseen, pixels.
         shift_mm: median displacement, mm.
+        left_mm: median of what the best rigid map would leave of it, mm.
         shared: mutual information after registration, in multiples of chance.
     """
 
@@ -64,8 +64,9 @@ class Apart(NamedTuple):
     p90_px: float
     through_slices: float
     side_px: int
-    rigid_share: float
+    bend_px: float
     shift_mm: float
+    left_mm: float
     shared: float
 
 
@@ -77,8 +78,9 @@ def advise(apart: Apart) -> tuple[str, tuple[str, ...]]:
     - A tenth of the pixels more than 20 % of the side apart: beyond the relative shift at RegGAN's
       highest level (NeurIPS 2021, level 5), the farthest at which R is known to bring pairs
       together.
-    - Median below half a pixel, nine tenths below one, and below half a slice through the slices:
-      what a pixel shows is the same in both, so that Pix2Pix's comparison pixel by pixel is safe.
+    - Median below half a pixel, nine tenths below one, below half a slice through the slices, and
+      no bend of a pixel or more that can be there unseen: what a pixel shows is the same in both,
+      so that Pix2Pix's comparison pixel by pixel is safe.
     - Anything between: nc+r, RegGAN's own mode. R of 2-D slices moves nothing through the slices;
       half a slice and more is left to registration beforehand, or to three dimensions.
     """
@@ -99,24 +101,31 @@ def advise(apart: Apart) -> tuple[str, tuple[str, ...]]:
         f"in the slices half of what they show is within {apart.median_px:.2f} px and nine tenths "
         f"within {apart.p90_px:.2f} px"
     )
-    if apart.median_px < 0.5 and apart.p90_px < 1 and not through:
+    lined_up = apart.median_px < 0.5 and apart.p90_px < 1 and not through
+    if lined_up and apart.bend_px < 1:
         return "p2p", (
             f"The pairs line up within what a pixel can show: {distance}. Pix2Pix compares pixel "
             "by pixel and may do so here; by the paper nc+r is no worse even then.",
         )
+    if lined_up:
+        return "nc+r", (
+            f"As a whole the pairs line up: {distance}. But tissue could be bent by "
+            f"{apart.bend_px:.1f} px unseen. nc+r learns such bends away, and by the paper is no "
+            "worse than p2p where there are none.",
+        )
     told = [
-        f"The pairs do not line up well enough to be compared pixel by pixel: {distance}. nc+r "
-        "learns the displacement away; p2p would learn to blur."
+        "The pairs are not shown to line up well enough to be compared pixel by pixel: "
+        f"{distance}. nc+r learns the displacement away; p2p would learn to blur."
     ]
     if through:
         told.append(
-            f"Half of it is {apart.through_slices:.2f} slices or more apart through the slices, "
-            "which a registration of 2-D slices cannot undo: register first, or use --dims 3."
+            f"Through the slices the median may be {apart.through_slices:.2f} slices, which a "
+            "registration of 2-D slices cannot undo: register first, or use --dims 3."
         )
-    if apart.rigid_share >= 0.5:
+    if apart.left_mm < 0.5 * apart.shift_mm:
         told.append(
-            f"{apart.rigid_share:.0%} of it (squared) is rigid: registering first and preparing "
-            f"with --transforms would remove most of the {apart.shift_mm:.2f} mm."
+            f"Most of it is rigid: registering first and preparing with --transforms would leave "
+            f"{apart.left_mm:.2f} of the median {apart.shift_mm:.2f} mm."
         )
     return "nc+r", tuple(told)
 
@@ -196,6 +205,7 @@ def _about(
             "median": round(float(np.median(values)), 3),
             "p90": round(float(np.percentile(values, 90)), 3),
             "max": round(float(values.max()), 3),
+            "floor": round(found.floor(PARTS[name]), 3),
             "percentiles": np.percentile(values, SHARES).round(4).tolist(),
         }
         for name, values in lengths.items()
@@ -203,13 +213,14 @@ def _about(
     before, after, chance = (round(bits, 4) for bits in found.information)
     return {
         **rounded,
-        "floor": round(found.floor, 3),
-        "blind": round(found.blind, 3),
-        "below_floor": bool(np.median(lengths["total"]) < found.floor),
+        "bend": round(float(np.linalg.norm(found.bend)), 3),
+        "bend_in_plane": round(float(np.linalg.norm(found.bend[1:])), 3),
+        "below_floor": bool(np.median(lengths["total"]) < found.floor()),
+        "map": "affine" if found.affine else "rigid",
         "rigid": {
             "degrees": round(found.degrees, 3),
             "mm": round(found.shift, 3),
-            "share": round(found.rigid_share, 3),
+            "leaves": round(found.left, 3),
         },
         "information": {"before": before, "after": after, "chance": chance},
         "pixel": float(np.sqrt(spacing[1] * spacing[2])),
@@ -236,7 +247,7 @@ def _worst(
     reach = int(np.ceil(np.abs(field[0]).max() / spacing[0])) + 1
     low, high = max(depth - reach, 0), min(depth + reach + 1, len(source))
     slab = np.broadcast_to(field[:, None], (3, high - low, *shape[1:]))
-    after = moved(np.ascontiguousarray(source[low:high]), slab, np.array(spacing))[depth - low]
+    after = moved(np.ascontiguousarray(source[low:high]), slab, spacing)[depth - low]
     pixels = field[1:] / np.array(spacing[1:], np.float32)[:, None, None]
     grey = {"before": source[depth], "after": after, "target": target[depth]}
     encoded = {k: np.rint((v.clip(-1, 1) + 1) * 127.5).astype(np.uint8) for k, v in grey.items()}
@@ -254,18 +265,18 @@ def _summary(
     def usual(values: list[float]) -> float:
         return float(np.median(values))
 
-    floor = usual([pair["floor"] for pair in pairs])
-    floor_px = usual([pair["floor"] / pair["pixel"] for pair in pairs])
-    floor_slices = usual([pair["floor"] / pair["slice"] for pair in pairs])
-    in_plane = pooled("in_plane", "pixel")
-    total = pooled("total")
+    def floor(part: str, unit: str | None = None) -> float:
+        return usual([pair[part]["floor"] / (pair[unit] if unit else 1) for pair in pairs])
+
+    in_plane, through = pooled("in_plane", "pixel"), pooled("through_plane", "slice")
     apart = Apart(
-        median_px=max(float(in_plane[50]), floor_px),
-        p90_px=max(float(in_plane[90]), floor_px),
-        through_slices=max(float(pooled("through_plane", "slice")[50]), floor_slices),
+        median_px=max(float(in_plane[50]), floor("in_plane", "pixel")),
+        p90_px=max(float(in_plane[90]), floor("in_plane", "pixel")),
+        through_slices=max(float(through[50]), floor("through_plane", "slice")),
         side_px=min(pair["side"] for pair in pairs),
-        rigid_share=usual([pair["rigid"]["share"] for pair in pairs]),
-        shift_mm=max(float(total[50]), floor),
+        bend_px=usual([pair["bend_in_plane"] / pair["pixel"] for pair in pairs]),
+        shift_mm=max(float(pooled("total")[50]), floor("total")),
+        left_mm=max(usual([pair["rigid"]["leaves"] for pair in pairs]), floor("total")),
         shared=usual(
             [p["information"]["after"] / max(p["information"]["chance"], 1e-4) for p in pairs]
         ),
@@ -279,7 +290,7 @@ def _summary(
         "mode": mode,
         "reasons": list(reasons),
         "apart": apart._asdict(),
-        "floor": floor,
+        "floor": floor("total"),
         "pooled": {part: pooled(part).round(4).tolist() for part in PARTS},
         "pairs": pairs,
         "not_measured": failed,
@@ -290,14 +301,11 @@ def _print(result: dict[str, Any]) -> None:
     width = max(4, *(len(pair["id"]) for pair in result["pairs"]))
     print(f"{'pair':<{width}}  median    p90    max  in-plane  through  rigid °  floor   [mm]")
     for pair in result["pairs"]:
-        numbers = [pair["total"][name] for name in ("median", "p90", "max")]
-        numbers += [pair["in_plane"]["median"], pair["through_plane"]["median"]]
-        cells = [f"{max(value, pair['floor']):.2f}" for value in numbers]
-        cells = [
-            f"<{cell}" if value < pair["floor"] else cell
-            for cell, value in zip(cells, numbers, strict=True)
-        ]
-        cells += [f"{pair['rigid']['degrees']:.2f}", f"{pair['floor']:.2f}"]
+        total = pair["total"]
+        shown = [(total[name], total["floor"]) for name in ("median", "p90", "max")]
+        shown += [(pair[part]["median"], pair[part]["floor"]) for part in list(PARTS)[1:]]
+        cells = [f"<{floor:.2f}" if value < floor else f"{value:.2f}" for value, floor in shown]
+        cells += [f"{pair['rigid']['degrees']:.2f}", f"{total['floor']:.2f}"]
         widths = (6, 5, 5, 8, 7, 7, 5)
         row = "  ".join(f"{cell:>{w}}" for cell, w in zip(cells, widths, strict=True))
         print(f"{pair['id']:<{width}}  {row}")

@@ -7,16 +7,21 @@ from scipy import ndimage
 from radlearn.errors import InputError
 from radlearn.misalignment import Apart, advise
 from radlearn.records.displacement import Displacement, displacement
+from radlearn.records.shared_information import residual, told_more
 
-SPACING = (3.0, 2.5, 2.5)
-SHAPE = (28, 56, 56)
+SPACING = (2.0, 2.0, 2.0)
+SHAPE = (40, 64, 56)
 
 
 def drawn(
-    shape: tuple[int, ...], spacing: tuple[float, ...], turn: float, shift: tuple[float, ...]
+    shape: tuple[int, ...],
+    spacing: tuple[float, ...],
+    turn: float,
+    shift: tuple[float, ...],
+    scale: float = 1.0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(source, target): the head of two contrasts; the source turned in plane (degrees), shifted
-    (mm)."""
+    """(source, target): the head of two contrasts; the source scaled, turned in plane (degrees),
+    shifted (mm)."""
     rng = np.random.default_rng(5)
     axes = len(shape)
     lumps = [(rng.uniform(-32, 32, axes), rng.uniform(6, 12)) for _ in range(40)]
@@ -39,7 +44,7 @@ def drawn(
             for index, side, step in zip(np.indices(shape), shape, spacing, strict=True)
         ]
     )
-    back = places - np.array(shift).reshape(-1, *[1] * axes)
+    back = (places - np.array(shift).reshape(-1, *[1] * axes)) / scale
     sine, cosine = np.sin(np.radians(turn)), np.cos(np.radians(turn))
     y, x = back[-2].copy(), back[-1].copy()
     back[-2], back[-1] = cosine * y + sine * x, -sine * y + cosine * x
@@ -51,7 +56,9 @@ def drawn(
     return source + noise[0] * (source > -0.9), target + noise[1] * (target > -0.9)
 
 
-def truth(found: Displacement, turn: float, shift: tuple[float, ...]) -> np.ndarray:
+def truth(
+    found: Displacement, turn: float, shift: tuple[float, ...], scale: float = 1.0
+) -> np.ndarray:
     """The displacement of every foreground voxel, mm."""
     steps = np.array(found.spacing).reshape(-1, 1, 1, 1)
     sides = np.array(found.field.shape[1:]).reshape(-1, 1, 1, 1)
@@ -60,25 +67,48 @@ def truth(found: Displacement, turn: float, shift: tuple[float, ...]) -> np.ndar
     there = places.copy()
     there[1] = cosine * places[1] - sine * places[2]
     there[2] = sine * places[1] + cosine * places[2]
-    return there + np.array(shift)[:, None] - places
+    return scale * there + np.array(shift)[:, None] - places
 
 
 @pytest.mark.parametrize(
-    ("turn", "shift"),
-    [(0.0, (0.0, 0.0, 0.0)), (0.0, (1.5, -2.0, 1.0)), (4.0, (0.0, 3.0, -1.0))],
-    ids=["aligned", "shifted", "turned"],
+    ("turn", "shift", "scale"),
+    [
+        (0.0, (0.0, 0.0, 0.0), 1.0),
+        (0.0, (1.5, -2.0, 1.0), 1.0),
+        (4.0, (0.0, 3.0, -1.0), 1.0),
+        (-3.0, (2.0, 0.0, 4.0), 1.1),
+    ],
+    ids=["aligned", "shifted", "turned", "grown"],
 )
-def test_a_known_displacement_is_found(turn: float, shift: tuple[float, float, float]) -> None:
-    source, target = drawn(SHAPE, SPACING, turn, shift)
+def test_a_known_displacement_is_found(
+    turn: float, shift: tuple[float, float, float], scale: float
+) -> None:
+    source, target = drawn(SHAPE, SPACING, turn, shift, scale)
     found = displacement(source[None], target[None], SPACING)
-    wrong = found.field[:, found.foreground] - truth(found, turn, shift)
-    assert np.median(np.linalg.norm(wrong, axis=0)) < 0.3
-    assert found.degrees == pytest.approx(turn, abs=0.4)
-    if not turn and not any(shift):
-        assert np.median(found.lengths()) < 0.2
+    wrong = found.field[:, found.foreground] - truth(found, turn, shift, scale)
+    assert np.median(np.linalg.norm(wrong, axis=0)) < 0.35
+    assert found.affine == (scale != 1)
+    assert found.degrees == pytest.approx(abs(turn), abs=0.4)
+    assert found.floor() > 0.3  # no more is claimed than was seen on real exams
+    if scale == 1:
+        assert found.left < 0.05
     else:
-        assert found.rigid_share > 0.9
+        assert found.left > 1
+    if not turn and not any(shift):
+        assert np.median(found.lengths()) < found.floor()
+    else:
         assert found.information.after > found.information.before
+
+
+def test_a_bend_is_no_displacement_but_is_told() -> None:
+    source, target = drawn(SHAPE, SPACING, 0.0, (0.0, 0.0, 0.0))
+    straight = displacement(source[None], target[None], SPACING)
+    places = np.indices(SHAPE, np.float64)
+    places[1] += 2 * np.sin(places[2] / SHAPE[2] * 2 * np.pi * 1.5)  # rows: 4 mm
+    source = ndimage.map_coordinates(source, places, order=1, mode="nearest")
+    bent = displacement(source[None], target[None], SPACING)
+    assert bent.bend[1] > 1.5 * straight.bend[1]
+    assert 1 < bent.bend[1] < 4
 
 
 def test_slices_are_taken_one_by_one() -> None:
@@ -88,6 +118,8 @@ def test_slices_are_taken_one_by_one() -> None:
     assert found.field.shape[:2] == (3, 1)
     assert not found.field[0].any()
     assert np.median(found.lengths()) == pytest.approx(np.hypot(*shift), abs=0.3)
+    assert found.floor((0,)) == found.bend[0] == 0
+    assert found.information.after > 2 * found.information.chance
     aligned = displacement(target[None, None], target[None, None], (1.0, 1.5, 1.5))
     assert np.median(aligned.lengths()) < 0.2
 
@@ -101,17 +133,26 @@ def test_one_seed_gives_the_same_bits() -> None:
     assert one.information == other.information
 
 
-def test_the_floor_is_never_zero_and_chance_is_below_what_is_shared() -> None:
-    source, target = drawn((96, 96), (1.5, 1.5), 0.0, (0.0, 0.0))
-    found = displacement(source[None, None], target[None, None], (1.0, 1.5, 1.5))
-    assert found.floor > 0.05
-    assert found.information.after > 2 * found.information.chance
+def test_a_map_that_was_fitted_to_noise_tells_no_more() -> None:
+    source, target = drawn((64, 64), (2.0, 2.0), 0.0, (0.0, 0.0))
+    off, _ = drawn((64, 64), (2.0, 2.0), 0.0, (4.0, 0.0))
+    shown = target > -0.9
+    more, error = told_more(off, source, target, shown)
+    assert more > 2 * error > 0
+    assert told_more(source, off, target, shown)[0] == pytest.approx(-more)
+
+
+@pytest.mark.parametrize("by", [-1.2, 0.0, 1.2])
+def test_what_is_left_is_found_in_every_block(by: float) -> None:
+    source, target = drawn((64, 64), (2.0, 2.0), 0.0, (0.0, by))
+    left = residual(source, target, target > -0.9, (2.0, 2.0))
+    assert np.median(left[1]) == pytest.approx(by, abs=0.4)
+    assert np.median(left[0]) == pytest.approx(0, abs=0.4)
 
 
 def test_the_field_of_a_slice_is_that_of_the_volume() -> None:
     source, target = drawn((96, 96), (0.5, 0.5), 0.0, (1.0, 0.0))
-    values = ndimage.zoom(source, 1.0)[None, None], target[None, None]
-    found = displacement(*values, (1.0, 0.5, 0.5))
+    found = displacement(source[None, None], target[None, None], (1.0, 0.5, 0.5))
     assert found.field.shape[2:] == (48, 48)
     at = found.slice_at(0, (1, 96, 96))
     assert at.shape == (3, 96, 96)
@@ -124,7 +165,16 @@ def test_nothing_in_common_is_a_clear_line() -> None:
         displacement(empty, empty, (1.0, 1.0, 1.0))
 
 
-NEAR = Apart(0.49, 0.99, 0.49, 128, 0.9, 0.5, 5.0)
+NEAR = Apart(
+    median_px=0.49,
+    p90_px=0.99,
+    through_slices=0.49,
+    side_px=128,
+    bend_px=0.99,
+    shift_mm=0.5,
+    left_mm=0.2,
+    shared=5.0,
+)
 
 
 @pytest.mark.parametrize(
@@ -134,6 +184,7 @@ NEAR = Apart(0.49, 0.99, 0.49, 128, 0.9, 0.5, 5.0)
         ({"median_px": 0.5}, "nc+r"),
         ({"p90_px": 1.0}, "nc+r"),
         ({"through_slices": 0.5}, "nc+r"),
+        ({"bend_px": 1.0}, "nc+r"),
         ({"p90_px": 25.6, "median_px": 20.0}, "nc+r"),
         ({"p90_px": 25.7, "median_px": 20.0}, "c"),
         ({"shared": 2.0}, "p2p"),
@@ -149,7 +200,8 @@ def test_the_advice_at_its_borders(changes: dict[str, float], mode: str) -> None
 def test_the_advice_says_what_would_help() -> None:
     far = NEAR._replace(median_px=2.0, p90_px=3.0, through_slices=0.8, shift_mm=2.87)
     words = " ".join(advise(far)[1])
-    assert "--transforms" in words and "2.87 mm" in words
+    assert "--transforms" in words and "0.20 of the median 2.87 mm" in words
     assert "--dims 3" in words
-    bent = " ".join(advise(far._replace(rigid_share=0.4, through_slices=0.2))[1])
-    assert "--transforms" not in bent and "--dims" not in bent
+    stretched = " ".join(advise(far._replace(left_mm=1.5, through_slices=0.2))[1])
+    assert "--transforms" not in stretched and "--dims" not in stretched
+    assert "bent by 1.4 px unseen" in " ".join(advise(NEAR._replace(bend_px=1.4))[1])

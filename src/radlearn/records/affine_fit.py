@@ -20,10 +20,9 @@ from radlearn.errors import InputError
 
 LEVELS = (4, 2, 1)  # voxels of the working grid, isotropic in mm
 LEAST_SIDE = 8  # voxels that a coarse level must keep along an axis
-POINTS = 10_000  # samples of a fit
+POINTS = 8_000  # samples of a fit
 BINS = 32
 AROUND = 10.0  # mm around the foreground that take part: the outline is a landmark too
-BACKGROUND = -1.0
 
 Matrix = Float[np.ndarray, "rows columns"]
 
@@ -37,6 +36,14 @@ class TwoWays(NamedTuple):
     @property
     def mean(self) -> Matrix:
         return (self.forward + self.backward) / 2
+
+
+class _Level(NamedTuple):
+    """Both images at one level of the pyramid, and where they are compared."""
+
+    images: tuple[sitk.Image, sitk.Image]
+    near: sitk.Image
+    voxel: float
 
 
 @contextmanager
@@ -68,13 +75,15 @@ def rigid_and_affine(
     Raises:
         InputError: the two cannot be compared, since nothing of them overlaps.
     """
-    mask = foreground[0] | foreground[1]
+    near = ndimage.distance_transform_edt(~(foreground[0] | foreground[1]), sampling=spacing)
+    levels = [_level(source, target, near <= AROUND, spacing, level) for level in LEVELS]
     shift = _centre(foreground[0], spacing) - _centre(foreground[1], spacing)
-    ways = []
-    for way, (fixed, moving) in enumerate(((target, source), (source, target))):
-        start = shift if way == 0 else -shift
-        ways.append(_one_way(fixed, moving, mask, spacing, start, seed + way, parity=way))
-    (rigid, affine), (rigid_back, affine_back) = ways
+    try:
+        rigid, affine = _one_way(levels, 0, shift, seed)
+        rigid_back, affine_back = _one_way(levels, 1, -shift, seed + 1)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise InputError(f"the registration found nothing to hold on to: {reason}") from error
     return (
         TwoWays(rigid, np.linalg.inv(rigid_back)),
         TwoWays(affine, np.linalg.inv(affine_back)),
@@ -87,64 +96,65 @@ def _centre(
     return np.array(ndimage.center_of_mass(foreground)) * np.array(spacing)
 
 
+def _level(
+    source: Float[np.ndarray, "*space"],
+    target: Float[np.ndarray, "*space"],
+    near: Bool[np.ndarray, "*space"],
+    spacing: tuple[float, ...],
+    level: int,
+) -> _Level:
+    voxel = level * float(np.median(spacing))
+    smoothed = [
+        sitk.SmoothingRecursiveGaussian(_image(values, spacing, voxel), voxel / 2)
+        for values in (source, target)
+    ]
+    return _Level(
+        (smoothed[0], smoothed[1]), _image(near.astype(np.float32), spacing, voxel) > 0.5, voxel
+    )
+
+
+def _image(
+    values: Float[np.ndarray, "*space"], spacing: tuple[float, ...], voxel: float
+) -> sitk.Image:
+    """Centred on its own middle, shrunk to about `voxel` mm along every axis."""
+    image = sitk.GetImageFromArray(np.ascontiguousarray(values, np.float32))
+    image.SetSpacing(spacing[::-1])
+    sides = list(zip(image.GetSize(), image.GetSpacing(), strict=True))
+    image.SetOrigin([-(count - 1) / 2 * step for count, step in sides])
+    factors = [max(1, min(round(voxel / step), count // LEAST_SIDE)) for count, step in sides]
+    return sitk.BinShrink(image, factors) if max(factors) > 1 else image
+
+
 def _one_way(
-    fixed: Float[np.ndarray, "*space"],
-    moving: Float[np.ndarray, "*space"],
-    mask: Bool[np.ndarray, "*space"],
-    spacing: tuple[float, ...],
-    shift: Float[np.ndarray, " axes"],
-    seed: int,
-    parity: int,
+    levels: list[_Level], way: int, shift: Float[np.ndarray, " axes"], seed: int
 ) -> tuple[Matrix, Matrix]:
-    try:
-        found = _best_start(fixed, moving, mask, spacing, shift, seed)
-        for level in LEVELS[1:]:
-            found = _fit(fixed, moving, mask, spacing, level, found, seed, parity)[0]
-        affine = sitk.AffineTransform(fixed.ndim)
-        affine.SetMatrix(found.GetMatrix())
-        affine.SetTranslation(found.GetTranslation())
-        bent = _fit(fixed, moving, mask, spacing, LEVELS[-1], affine, seed, parity)[0]
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise InputError(f"the registration found nothing to hold on to: {reason}") from error
-    return _matrix(found), _matrix(bent)
-
-
-def _best_start(
-    fixed: Float[np.ndarray, "*space"],
-    moving: Float[np.ndarray, "*space"],
-    mask: Bool[np.ndarray, "*space"],
-    spacing: tuple[float, ...],
-    shift: Float[np.ndarray, " axes"],
-    seed: int,
-) -> Any:
-    """The coarsest fit from where the pair lies, and from centre on centre; the better one."""
+    """Rigid and affine, from where the pair lies or from centre on centre; the better start."""
+    axes = len(shift)
     fits = []
     for by in (np.zeros_like(shift), shift):
-        start = sitk.Euler3DTransform() if fixed.ndim == 3 else sitk.Euler2DTransform()
+        start = sitk.Euler3DTransform() if axes == 3 else sitk.Euler2DTransform()
         start.SetTranslation(by[::-1].tolist())
-        fits.append(_fit(fixed, moving, mask, spacing, LEVELS[0], start, seed, None))
-    return min(fits, key=lambda fit: fit[1])[0]
+        fits.append(_fit(levels[0], way, start, seed, None))
+    found = min(fits, key=lambda fit: fit[1])[0]
+    for level in levels[1:]:
+        found = _fit(level, way, found, seed, way)[0]
+    affine = sitk.AffineTransform(axes)
+    affine.SetMatrix(found.GetMatrix())
+    affine.SetTranslation(found.GetTranslation())
+    for level in levels[1:]:
+        affine = _fit(level, way, affine, seed, way)[0]
+    return _matrix(found), _matrix(affine)
 
 
 def _fit(
-    fixed: Float[np.ndarray, "*space"],
-    moving: Float[np.ndarray, "*space"],
-    mask: Bool[np.ndarray, "*space"],
-    spacing: tuple[float, ...],
-    level: int,
-    start: sitk.Transform,
-    seed: int,
-    parity: int | None,
+    level: _Level, way: int, start: sitk.Transform, seed: int, parity: int | None
 ) -> tuple[Any, float]:
-    voxel = level * float(np.median(spacing))
-    images = [_image(values, spacing, voxel, level > 1) for values in (fixed, moving)]
-    near = ndimage.distance_transform_edt(~mask, sampling=spacing) <= AROUND
-    where = sitk.GetArrayFromImage(_image(near.astype(np.float32), spacing, voxel, False)) > 0.5
+    moving, fixed = level.images if way == 0 else level.images[::-1]
+    where = sitk.GetArrayFromImage(level.near)
     if parity is not None:
-        where[1 - parity :: 2] = False
-    samples = sitk.GetImageFromArray(where.astype(np.uint8))
-    samples.CopyInformation(images[0])
+        where[1 - parity :: 2] = 0
+    samples = sitk.GetImageFromArray(where)
+    samples.CopyInformation(fixed)
     method = sitk.ImageRegistrationMethod()
     method.SetNumberOfThreads(1)
     method.SetMetricAsMattesMutualInformation(BINS)
@@ -153,35 +163,18 @@ def _fit(
     method.SetMetricFixedMask(samples)
     method.SetInterpolator(sitk.sitkLinear)
     method.SetOptimizerAsRegularStepGradientDescent(
-        learningRate=voxel / 2,
-        minStep=voxel / 1000,
-        numberOfIterations=120,
+        learningRate=level.voxel / 2,
+        minStep=level.voxel / 500,
+        numberOfIterations=200,
         relaxationFactor=0.8,
         gradientMagnitudeTolerance=1e-6,
     )
     method.SetOptimizerScalesFromPhysicalShift()
     method.SetInitialTransform(type(start)(start), inPlace=True)
-    found = method.Execute(*images)
+    found = method.Execute(fixed, moving)
     if isinstance(found, sitk.CompositeTransform):
         found = found.GetNthTransform(0)
     return type(start)(found), method.GetMetricValue()
-
-
-def _image(
-    values: Float[np.ndarray, "*space"], spacing: tuple[float, ...], voxel: float, smooth: bool
-) -> sitk.Image:
-    """Centred on its own middle, shrunk to about `voxel` mm along every axis."""
-    image = sitk.GetImageFromArray(np.ascontiguousarray(values, np.float32))
-    image.SetSpacing(spacing[::-1])
-    sides = zip(image.GetSize(), image.GetSpacing(), strict=True)
-    image.SetOrigin([-(count - 1) / 2 * step for count, step in sides])
-    factors = [
-        max(1, min(round(voxel / step), count // LEAST_SIDE))
-        for count, step in zip(image.GetSize(), image.GetSpacing(), strict=True)
-    ]
-    if max(factors) > 1:
-        image = sitk.BinShrink(image, factors)
-    return sitk.SmoothingRecursiveGaussian(image, voxel / 2) if smooth else image
 
 
 def _matrix(transform: Any) -> Matrix:

@@ -1,9 +1,10 @@
 """How far a pair is apart: the displacement in mm of everything that both images show.
 
 The field says where the source shows what the target shows at a place. It is the rigid map that
-lays the source over the target (`affine_fit`), and more only as far as the images speak for it:
-the affine rest and then the local rest (`local_flow`) count as far as source onto target and target
-onto source agree on them. Otherwise noise would be told as displacement.
+lays the source over the target (`affine_fit`), or the affine one where that tells clearly more on
+places that it was not fitted to. Bends beyond it are not part of the field: over contrasts that
+differ, T1 and T2, optical flow and mutual information of parts make up as much as they find. How
+large a bend can stay unseen is told instead (`bend`).
 """
 
 from dataclasses import dataclass, replace
@@ -14,17 +15,18 @@ from jaxtyping import Bool, Float
 from scipy import ndimage
 
 from radlearn.errors import InputError
-from radlearn.records.affine_fit import BACKGROUND, TwoWays, one_thread, rigid_and_affine
-from radlearn.records.local_flow import local_flow, moved
+from radlearn.records.affine_fit import TwoWays, one_thread, rigid_and_affine
+from radlearn.records.shared_information import residual, table_of, told, told_more
 
 WORKING = {3: 2.0, 2: 1.0}  # mm of a voxel that is worked on: finer costs minutes and tells little
 FEWEST_SLICES = 8  # below, a volume is taken slice by slice
 LEAST_FOREGROUND = 400  # voxels; 20 x 20
+BACKGROUND = -1.0
 AIR = -0.9  # of [-1, 1]: above is foreground
-RIM = 4.0  # mm around the foreground that the local part looks at
-STAND_OUT = 2.0  # times its doubt a part must be to count at all
-FLOOR = 0.15  # voxels: what is found on real T1 and T2 that lie on one another
-BINS = 32
+CLEARLY = 0.02  # more information must be told by the affine map than by the rigid one
+FLOOR = (
+    0.144  # voxels an axis (a quarter over three): 1.6 times the error on two exams of known place
+)
 
 Matrix = Float[np.ndarray, "rows columns"]
 
@@ -46,27 +48,35 @@ class Displacement:
             source shows at x + field(x) what the target shows at x. Without depth, the first is 0.
         foreground: of that grid: where source and target both show something.
         spacing: of that grid, mm.
-        degrees: turn of the rigid part.
-        shift: mm that the rigid part moves the foreground's middle.
-        rigid_share: part of the squared displacement that the best rigid map takes away, 0 to 1.
-        floor: mm below which nothing is claimed, median over the foreground.
-        blind: mm that a displacement beyond the affine must reach on average to be seen at all.
+        affine: whether more than a rigid map was found (of a slice by slice one: mostly).
+        degrees: turn of the nearest rigid map.
+        shift: mm that it moves the foreground's middle.
+        left: median mm that it would leave.
+        doubts: mm along each axis that may be wrong: a share of the voxel, and half of what the two
+            directions of the registration disagree by, where that is more.
+        bend: mm along each axis, root mean square over blocks: how far parts of the images still
+            seem out of line. Noise is in it: up to here, a bend can be there unseen.
         information: mutual information of source and target.
     """
 
     field: Float[np.ndarray, "3 depth height width"]
     foreground: Bool[np.ndarray, "depth height width"]
     spacing: tuple[float, float, float]
+    affine: bool
     degrees: float
     shift: float
-    rigid_share: float
-    floor: float
-    blind: float
+    left: float
+    doubts: tuple[float, float, float]
+    bend: tuple[float, float, float]
     information: Information
 
     def lengths(self, axes: tuple[int, ...] = (0, 1, 2)) -> Float[np.ndarray, " voxels"]:
         """Displacement along some axes of every foreground voxel, mm."""
         return np.sqrt(sum(np.square(self.field[axis][self.foreground]) for axis in axes))
+
+    def floor(self, axes: tuple[int, ...] = (0, 1, 2)) -> float:
+        """Displacement along some axes below which nothing is claimed, mm."""
+        return float(np.linalg.norm([self.doubts[axis] for axis in axes]))
 
     def slice_at(
         self, depth: int, shape: tuple[int, int, int]
@@ -107,6 +117,17 @@ def displacement(
         return _by_slice(one, other, spacing, seed)
 
 
+def moved(
+    values: Float[np.ndarray, "*space"],
+    field: Float[np.ndarray, "axes *space"],
+    spacing: tuple[float, ...],
+) -> Float[np.ndarray, "*space"]:
+    """The values at x + field(x), field in mm; linear, the edge going on outside."""
+    places = np.indices(values.shape, np.float32)
+    places += field / np.array(spacing, np.float32).reshape(-1, *[1] * values.ndim)
+    return ndimage.map_coordinates(values, places, order=1, mode="nearest")
+
+
 def _by_slice(
     source: Float[np.ndarray, "depth height width"],
     target: Float[np.ndarray, "depth height width"],
@@ -131,17 +152,22 @@ def _by_slice(
     def usual(name: str) -> float:
         return float(np.median([getattr(one, name) for one in found.values()]))
 
+    def three(name: str) -> tuple[float, float, float]:
+        d, h, w = np.median([getattr(one, name) for one in found.values()], axis=0).tolist()
+        return d, h, w
+
     return replace(
         first,
         field=field,
         foreground=foreground,
         spacing=(spacing[0], *first.spacing[1:]),
+        affine=usual("affine") > 0.5,
         degrees=usual("degrees"),
         shift=usual("shift"),
-        rigid_share=usual("rigid_share"),
-        floor=usual("floor"),
-        blind=usual("blind"),
-        information=Information(*np.median([one.information for one in found.values()], axis=0)),
+        left=usual("left"),
+        doubts=three("doubts"),
+        bend=three("bend"),
+        information=Information(*three("information")),
     )
 
 
@@ -151,7 +177,7 @@ def _measured(
     spacing: tuple[float, ...],
     seed: int,
 ) -> Displacement:
-    working = WORKING[source.ndim]
+    working, axes = WORKING[source.ndim], source.ndim
     factors = [max(1, round(working / step)) for step in spacing]
     source, target = _shrunk(source, factors), _shrunk(target, factors)
     steps = tuple(float(step * factor) for step, factor in zip(spacing, factors, strict=True))
@@ -162,41 +188,55 @@ def _measured(
             f"source and target show something in common on {int(both.sum())} points of "
             f"{np.prod(steps):.1f} mm³ or mm²; {LEAST_FOREGROUND} are needed"
         )
-    rigid, affine = rigid_and_affine(source, target, foregrounds, steps, seed)
     places = _places(target.shape, steps)
-    start = _agreed(rigid, affine, places[:, both])
-    near = foregrounds[0] | foregrounds[1]
-    near = ndimage.distance_transform_edt(~near, sampling=steps) <= RIM
-    laid = moved(source, _field_of(start, places), np.array(steps))
-    forth, back = local_flow(laid, target, near, steps)
-    local = _share(forth[:, both], back[:, both]) * (forth + back) / 2
-    field = _field_of(start, places + local) + local
-    doubt = _field_of(rigid.forward, places[:, both]) - _field_of(rigid.backward, places[:, both])
-    floor = max(_median_length(doubt / 2), FLOOR * float(np.median(steps)))
+
+    def laid(matrix: Matrix) -> Float[np.ndarray, "*space"]:
+        return moved(source, _field_of(matrix, places), steps)
+
+    def bits(one: Float[np.ndarray, "*space"]) -> float:
+        return float(told(table_of(one, target, both), one, target)[both].mean())
+
+    def settled(ways: TwoWays) -> Matrix:
+        """The mean; where the two are no two views of one map, the one that tells more."""
+        if _apart(ways, places[:, both]).max() <= max(steps):
+            return ways.mean
+        return max(ways, key=lambda way: bits(laid(way)))
+
+    rigid, affine = rigid_and_affine(source, target, foregrounds, steps, seed)
+    ways, chosen = rigid, settled(rigid)
+    after = laid(chosen)
+    bent = laid(settled(affine))
+    more, error = told_more(after, bent, target, both)
+    stretched = more > max(2 * error, CLEARLY * bits(after))
+    if stretched:
+        ways, chosen, after = affine, settled(affine), bent
+    field = _field_of(chosen, places)
+    doubts = np.maximum(FLOOR * np.array(steps), _apart(ways, places[:, both]))
+    bend = np.sqrt(np.square(residual(after, target, both, steps)).mean(axis=1))
     best = _best_rigid(places[:, both], field[:, both])
-    whole = float(np.square(field[:, both]).sum())
-    rest = float(np.square(field[:, both] - _field_of(best, places[:, both])).sum())
-    axes = len(steps)
-    middle = places[:, both].mean(axis=1)
+    rest = (field - _field_of(best, places))[:, both]
     turn = best[:axes, :axes]
     cosine = (np.trace(turn) - 1) / 2 if axes == 3 else turn[0, 0]
+    middle = places[:, both].mean(axis=1, keepdims=True)
+    flat = [1] * (3 - axes)
     padded = np.zeros((3, *target.shape), np.float32)
     padded[3 - axes :] = field
-    after = moved(source, field.astype(np.float32), np.array(steps))
+
+    def three(values: Float[np.ndarray, " axes"]) -> tuple[float, float, float]:
+        d, h, w = [0.0] * (3 - axes) + values.tolist()
+        return d, h, w
+
     return Displacement(
-        field=padded.reshape(3, *[1] * (3 - axes), *target.shape),
-        foreground=both.reshape(*[1] * (3 - axes), *target.shape),
+        field=padded.reshape(3, *flat, *target.shape),
+        foreground=both.reshape(*flat, *target.shape),
         spacing=(1.0 if axes == 2 else steps[0], steps[-2], steps[-1]),
+        affine=stretched,
         degrees=float(np.degrees(np.arccos(np.clip(cosine, -1, 1)))),
-        shift=float(np.linalg.norm(_field_of(best, middle[:, None]))),
-        rigid_share=max(0.0, 1 - rest / whole) if whole > 0 else 1.0,
-        floor=floor,
-        blind=STAND_OUT * float(np.sqrt(np.square((forth - back)[:, both] / 2).sum(axis=0).mean())),
-        information=Information(
-            _information(source, target, both),
-            _information(after, target, both),
-            _information(after, np.flip(target), both),
-        ),
+        shift=float(np.linalg.norm(_field_of(best, middle))),
+        left=float(np.median(np.linalg.norm(rest, axis=0))),
+        doubts=three(doubts),
+        bend=three(bend),
+        information=Information(bits(source), bits(after), bits(np.flip(after))),
     )
 
 
@@ -231,24 +271,10 @@ def _field_of(
     return turned + matrix[:axes, axes].reshape(-1, *[1] * (places.ndim - 1))
 
 
-def _agreed(rigid: TwoWays, affine: TwoWays, places: Float[np.ndarray, "axes points"]) -> Matrix:
-    """The rigid map and as much of the affine rest as both directions see."""
-    base = _field_of(rigid.mean, places)
-    share = _share(*(_field_of(each, places) - base for each in affine))
-    return rigid.mean + share * (affine.mean - rigid.mean)
-
-
-def _share(
-    forth: Float[np.ndarray, "axes points"], back: Float[np.ndarray, "axes points"]
-) -> float:
-    """How much of the mean of two estimates counts: all without doubt, none near their doubt."""
-    mean = float(np.square(forth + back).mean())
-    doubt = float(np.square(forth - back).mean())
-    return max(0.0, 1 - STAND_OUT**2 * doubt / max(mean, 1e-12))
-
-
-def _median_length(field: Float[np.ndarray, "axes points"]) -> float:
-    return float(np.median(np.sqrt(np.square(field).sum(axis=0))))
+def _apart(ways: TwoWays, places: Float[np.ndarray, "axes points"]) -> Float[np.ndarray, " axes"]:
+    """Half of what the two directions disagree by along each axis, root mean square, mm."""
+    forward, backward = (_field_of(way, places) for way in ways)
+    return np.sqrt(np.square(forward - backward).mean(axis=1)) / 2
 
 
 def _best_rigid(
@@ -264,18 +290,3 @@ def _best_rigid(
     matrix[:axes, :axes] = u @ flip @ vt
     matrix[:axes, axes] = there - matrix[:axes, :axes] @ here
     return matrix
-
-
-def _information(
-    one: Float[np.ndarray, "*space"],
-    other: Float[np.ndarray, "*space"],
-    foreground: Bool[np.ndarray, "*space"],
-) -> float:
-    """Mutual information in bits, from a joint histogram."""
-    joint, *_ = np.histogram2d(
-        one[foreground], other[foreground], bins=BINS, range=[(-1.0, 1.2), (-1.0, 1.2)]
-    )
-    joint /= max(joint.sum(), 1)
-    apart = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
-    there = joint > 0
-    return float((joint[there] * np.log2(joint[there] / apart[there])).sum())

@@ -111,31 +111,34 @@ def _distribution(pooled: Mapping[str, Sequence[float]], floor: float) -> Figure
 
 def _table(pairs: Sequence[Mapping[str, Any]]) -> Table:
     columns = [
-        "pair", "median, mm", "90 %", "largest", "in the slices", "through", "turned, °",
-        "shifted, mm", "rigid share", "floor, mm", "blind, mm", "information before",
+        "pair", "median, mm", "90 %", "largest", "in the slices", "through", "map", "turned, °",
+        "shifted, mm", "rigid leaves, mm", "floor, mm", "bend, mm", "information before",
         "after", "chance",
     ]  # fmt: skip
     rows = []
     for pair in sorted(pairs, key=lambda one: -one["total"]["median"]):
-        lengths = [pair["total"][key] for key in ("median", "p90", "max")]
-        lengths += [pair["in_plane"]["median"], pair["through_plane"]["median"]]
-        rigid, bits = pair["rigid"], pair["information"]
+        total, rigid, bits = pair["total"], pair["rigid"], pair["information"]
+        shown = [(total[key], total["floor"]) for key in ("median", "p90", "max")]
+        shown += [
+            (pair[part]["median"], pair[part]["floor"]) for part in ("in_plane", "through_plane")
+        ]
         rows.append(
             [
                 pair["id"],
-                *(_length(value, pair["floor"]) for value in lengths),
+                *(_length(value, floor) for value, floor in shown),
+                pair["map"],
                 f"{rigid['degrees']:.2f}",
                 f"{rigid['mm']:.2f}",
-                f"{rigid['share']:.0%}",
-                f"{pair['floor']:.2f}",
-                f"{pair['blind']:.2f}",
+                f"{rigid['leaves']:.2f}",
+                f"{total['floor']:.2f}",
+                f"{pair['bend']:.2f}",
                 *(f"{bits[key]:.3f}" for key in ("before", "after", "chance")),
             ]
         )
     caption = (
-        "Median displacement in and through the slices; the rigid share is that of the squared "
-        "displacement. Bends of tissue below `blind` are not told from noise. Mutual "
-        "information in bits; chance: with the target turned over."
+        "Median displacement in and through the slices; what the nearest rigid map would leave of "
+        "it. Only rigid and affine displacement is measured: a bend of tissue of up to `bend` can "
+        "be there unseen. Mutual information in bits; chance: with the source turned over."
     )
     return Table("Each pair, worst first", columns, rows, caption)
 
