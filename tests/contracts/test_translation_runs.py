@@ -32,10 +32,10 @@ PAIRS = [(mode, host) for host in GENERATORS for mode in MODES if fits(mode, hos
 
 @pytest.fixture(scope="module")
 def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """exams/ and a store/ of them, 64 px."""
+    """exams/ and a store/ of them, 32 px."""
     folder = tmp_path_factory.mktemp("heads")
-    write_heads(folder / "exams", 3, 64, 5)
-    names = ("--source", "T1", "--target", "T2", "--size", 64)
+    write_heads(folder / "exams", 3, 32, 5)
+    names = ("--source", "T1", "--target", "T2", "--size", 32)
     held = ("--test-patients", "head003", "--val", 0)
     assert run("prepare", "mri-pairs", folder / "exams", folder / "store", *names, *held) == 0
     return folder
@@ -127,7 +127,7 @@ def test_batches_are_a_function_of_seed_and_step(heads: Path) -> None:
     from radlearn.translation.misalign import Misalignment
 
     store = open_pairs(heads / "store")
-    places = np.array([(0, 0, part) for part in range(20)], np.int64)
+    places = np.array([(0, 0, part) for part in range(5, 12)], np.int64)
 
     def batch(step: int, seed: int, unpaired: bool = False) -> torch.Tensor:
         make = TranslationBatches(
