@@ -104,13 +104,7 @@ def _with_preprocessing(config: ImportConfig, found: "Imported") -> "Imported":
     from radlearn.models import checkpoints
 
     if config.preprocessing == "auto":
-        if found.kind not in ("MED-PEFT LoRA", "fine-tuned ViT") or found.alpha is not None:
-            return found
-        note = (
-            "preprocessing was guessed: a fine-tuned file does not say whether it started from MRM "
-            "or from CXR-MAE; MRM's is taken unless --preprocessing says otherwise"
-        )
-        return replace(found, notes=(*found.notes, note))
+        return found
     chosen = {
         "mrm": checkpoints.MRM_PREPROCESSING,
         "cxr-mae": checkpoints.CXR_MAE_PREPROCESSING,
@@ -119,9 +113,9 @@ def _with_preprocessing(config: ImportConfig, found: "Imported") -> "Imported":
     size, channels = found.preprocessing.size, found.preprocessing.channels
     same = size == chosen.size
     resize = chosen.resize if same else None
-    return replace(
-        found, preprocessing=replace(chosen, size=size, channels=channels, resize=resize)
-    )
+    notes = tuple(note for note in found.notes if note not in checkpoints.GUESSES.values())
+    taken = replace(chosen, size=size, channels=channels, resize=resize)
+    return replace(found, preprocessing=taken, notes=notes)
 
 
 def _backbone(config: ImportConfig, found: "Imported", base: "Imported | None") -> None:
@@ -168,7 +162,8 @@ def _backbone(config: ImportConfig, found: "Imported", base: "Imported | None") 
         print(f"written to {config.out}; next: radlearn predict {config.out} FILES")
     else:
         write_backbone(config.out, found, networks)
-        print(f"written to {config.out}; next: radlearn finetune STORE --init {config.out}")
+        following = f"radlearn finetune STORE --run RUN --init {config.out}"
+        print(f"written to {config.out}; next: {following}")
 
 
 def _whose(found: "Imported") -> str:

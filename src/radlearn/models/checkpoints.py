@@ -45,6 +45,14 @@ IMAGENET_GREY = Preprocessing(size=224, mean=0.449, std=0.226, resize=256)
 NATURAL: tuple[Kind, ...] = ("MAE", "timm", "Hugging Face ViT", "Hugging Face ViTMAE")
 """Kinds trained on photographs: MRM normalises radiographs with their own mean all the same."""
 
+GUESSES = {
+    "fine-tuned": "preprocessing was guessed: a fine-tuned file does not say whether it started "
+    "from MRM or from CXR-MAE; MRM's is taken unless radlearn import is given --preprocessing",
+    "bare": "a ViT without decoder and head was taken for MAE's encoder, and its preprocessing "
+    "with it; radlearn import with --preprocessing says otherwise",
+}
+"""What is said where a file does not tell which preprocessing belongs to it."""
+
 KEPT = "kept.safetensors"
 """In a model folder: tensors of the file it came from that nothing here reads, by their names."""
 
@@ -206,6 +214,11 @@ def _backbone(file: WeightsFile, heads: int | None, base: Imported | None) -> Im
     config, guess = vit_config(vit, heads)
     left = fit_whole(vit, config)
     kind, preprocessing = _kind(file, vit, decoders, config, lora, theirs)
+    if "preprocessing" not in told:
+        if kind in ("MED-PEFT LoRA", "fine-tuned ViT"):
+            notes = (*notes, GUESSES["fine-tuned"])
+        elif kind == "MAE" and not decoders:
+            notes = (*notes, GUESSES["bare"])
     kind, preprocessing, alpha = _told(told, kind, preprocessing)
     size, channels = config.model_args["img_size"], config.model_args["in_chans"]
     if size != preprocessing.size:
@@ -258,8 +271,8 @@ def _told(
     if isinstance(named, str) and named in get_args(Kind):
         kind = named  # type: ignore[assignment]
     given = told.get("preprocessing")
-    numbers = given.values() if isinstance(given, Mapping) else ()
-    if numbers and all(type(n) in (int, float, type(None)) and abs(n or 0) < 1e4 for n in numbers):
+    given = given if isinstance(given, Mapping) else {}
+    if all(type(n) in (int, float, type(None)) and abs(n or 0) < 1e4 for n in given.values()):
         with suppress(TypeError, ValueError):
             preprocessing = Preprocessing(**given)
     known = isinstance(alpha, int | float) and 0 < alpha < math.inf
