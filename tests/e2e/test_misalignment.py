@@ -30,9 +30,9 @@ def true_displacement(exam: Path, grid: Grid) -> np.ndarray:
 def moved_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two phantom heads who moved before T2, prepared by the headers alone."""
     folder = tmp_path_factory.mktemp("moved")
-    write_heads(folder / "heads", 2, 48, 3, moved=True)
+    write_heads(folder / "heads", 2, 88, 3, moved=True)
     names = ("--source", "T1", "--target", "T2")
-    prepare = ("prepare", "mri-pairs", folder / "heads", folder / "store", *names, "--size", 56)
+    prepare = ("prepare", "mri-pairs", folder / "heads", folder / "store", *names, "--size", 96)
     assert run(*prepare, "--val", 0, "--test", 0.5) == 0
     return folder / "store"
 
