@@ -111,7 +111,7 @@ def _distribution(pooled: Mapping[str, Sequence[float]], floor: float) -> Figure
 
 def _table(pairs: Sequence[Mapping[str, Any]]) -> Table:
     columns = [
-        "pair", "median, mm", "90 %", "largest", "in the slices", "through", "map", "turned, °",
+        "pair", "map", "median, mm", "90 %", "largest", "in the slices", "through", "turned, °",
         "shifted, mm", "rigid leaves, mm", "floor, mm", "bend, mm", "information before",
         "after", "chance",
     ]  # fmt: skip
@@ -125,8 +125,8 @@ def _table(pairs: Sequence[Mapping[str, Any]]) -> Table:
         rows.append(
             [
                 pair["id"],
-                *(_length(value, floor) for value, floor in shown),
                 pair["map"],
+                *(_length(value, floor) for value, floor in shown),
                 f"{rigid['degrees']:.2f}",
                 f"{rigid['mm']:.2f}",
                 f"{rigid['leaves']:.2f}",
