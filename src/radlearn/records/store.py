@@ -125,7 +125,9 @@ def open_store(path: Path) -> Store:
         raise InputError(f"the store {path} is not finished: run the same prepare command again")
     info = read_json(path / "store.json", "a store")
     if isinstance(info, dict) and info.get("kind") == "pairs":
-        raise InputError(f"{path} holds pairs of scans, not radiographs: use radlearn translate on it")
+        raise InputError(
+            f"{path} holds pairs of scans, not radiographs: use radlearn translate on it"
+        )
     if not isinstance(info, dict) or info.get("format") != FORMAT:
         raise InputError(f"{path} is no store that this version can read; prepare it again")
     try:

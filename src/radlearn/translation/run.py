@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -286,7 +286,7 @@ def _show(run: RunFolder, task: Task) -> None:
         return
     evaluation = None
     if held := [split for split in HELD if split in task.rows]:
-        split = "test" if Split.TEST in held else "val"
+        split: Literal["val", "test"] = "test" if Split.TEST in held else "val"
         evaluation = evaluate_translation(run.path, EvaluateConfig((run.path,), split=split))
     translation_page(run.path, read_metrics(run.path), evaluation, run.config)
     console.print(f"page: {run.path / 'report.html'}")

@@ -69,15 +69,15 @@ def save_panels(
         arrays = {"source": source, "target": target, "made": made}
         if translator.registration is not None:
             arrays["field"], arrays["registered"] = translator.register(made, target)
-        arrays = {name: values[:, inside] for name, values in arrays.items()}
-        about = {
+        kept: dict[str, Any] = {name: values[:, inside] for name, values in arrays.items()}
+        kept |= {
             "split": str(split),
             "id": store.rows["id"][row],
             "slice": part,
             "spacing": np.array(store.rows["spacing"][row], np.float64),
         }
         with replacing(folder / f"{number:02d}.npz") as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, **arrays, **about)
+            np.savez_compressed(file, **kept)
 
 
 def _shown(stores: Sequence[PairStore], rows: Rows) -> Iterator[tuple[Split, int, int, int]]:
