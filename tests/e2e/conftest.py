@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from radlearn.cli import main
+from radlearn.records.phantom_heads import write_heads
 from radlearn.records.phantoms import LABEL_NAMES
 
 TUNERS = ("lora", "full", "linear")
@@ -17,7 +18,7 @@ def run(*arguments: object) -> int:
 
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory, phantom_folder: Path) -> Path:
-    """store/, backbone/ and a run a tuner, made by the commands; read only."""
+    """store/, backbone/, a run a tuner, and pairs/ of scans, made by the commands; read only."""
     folder = tmp_path_factory.mktemp("lab")
     table = phantom_folder / "records.csv"
     prepare = ("prepare", "folder", phantom_folder, folder / "store", "--table", table)
@@ -30,4 +31,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, phantom_folder: Path) -> Path:
         finetune = ("finetune", folder / "store", "--run", folder / tuner, "--tuner", tuner)
         given = ("--init", folder / "backbone", "--steps", 6, "--batch", 8, "--evaluations", 2)
         assert run(*finetune, *given) == 0
+    write_heads(folder / "heads", 3, 32, 5)
+    pairs = ("--source", "T1", "--target", "T2", "--size", 32, "--val", 0, "--test", 0.34)
+    assert run("prepare", "mri-pairs", folder / "heads", folder / "pairs", *pairs) == 0
     return folder

@@ -18,9 +18,12 @@ def command(lab: Path, folder: Path, mission: str) -> list[str]:
     if mission == "pretrain":
         given = ("--model", "tiny", "--image-size", 32, "--patch", 8, "--words", 200)
         flags = ("--batch", 16, "--epochs", 26, *given)
+    elif mission == "translate":
+        flags = ("--mode", "c+r", "--size", "tiny", "--misalign", 3, "--steps", STEPS)
     else:
         flags = ("--init", lab / "backbone", "--steps", STEPS, "--batch", 8, "--evaluations", 4)
-    return [mission, *(str(one) for one in (lab / "store", "--run", folder, *flags))]
+    store = lab / ("pairs" if mission == "translate" else "store")
+    return [mission, *(str(one) for one in (store, "--run", folder, *flags))]
 
 
 def started(arguments: list[str]) -> "subprocess.Popen[bytes]":
@@ -29,7 +32,7 @@ def started(arguments: list[str]) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(call, env=environment, stderr=subprocess.PIPE)
 
 
-@pytest.mark.parametrize("mission", ["pretrain", "finetune"])
+@pytest.mark.parametrize("mission", ["pretrain", "finetune", "translate"])
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_killed_and_started_again(lab: Path, tmp_path: Path, mission: str, how: int) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
