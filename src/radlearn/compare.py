@@ -1,33 +1,21 @@
 """`radlearn compare`: a recipe's stores, backbones and grid of runs, and the table they give."""
 
-import gc
-import shlex
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
-from filelock import FileLock, Timeout
 
 from radlearn import table, table_translation
-from radlearn.cli import call
 from radlearn.engine.log import console
 from radlearn.errors import InputError
-from radlearn.files import writable
-from radlearn.recipe import (
-    AnyCell,
-    Cell,
-    Recipe,
-    TranslationCell,
-    TranslationRecipe,
-    arguments,
-    read_recipe,
-)
+from radlearn.files import read_json, writable, write_json
+from radlearn.recipe import AnyCell, AnyRecipe, Cell, Recipe, TranslationRecipe, arguments
+from radlearn.recipe_files import Scale, find_recipe, read_recipe
+from radlearn.side_by_side import FOREVER, Task, alone, room, run_tasks, start
+from radlearn.stand_ins import make_stand_in
 from radlearn.table import run_of
-
-FOREVER = -1.0
 
 
 @dataclass(frozen=True)
@@ -36,166 +24,212 @@ class CompareConfig:
 
     Several may work on one folder at once: each takes the cells that no other is working on.
 
+    Example: radlearn compare medpeft --scale tiny --out runs/medpeft
     Example: radlearn compare recipes/radiographs.toml --out runs/radiographs
     """
 
-    recipe: Annotated[Path, tyro.conf.Positional]
-    """A file of recipes/, or your own."""
+    recipe: Annotated[str, tyro.conf.Positional]
+    """The name of a recipe that comes with radlearn, or the file of your own."""
     out: Path
     """Where stores, runs and the table go."""
+    scale: Scale = "paper"
+    """tiny: the same grid with small models and images and few steps, on what data there is."""
+    only: tuple[str, ...] = ()
+    """Only the cells of these values of the grid, such as: nih lora 1%."""
+    jobs: int | None = None
+    """Runs side by side, cores shared among them; default: as many as have room, 1 on a GPU."""
     resamples: int = 2000
     """Bootstrap resamples of the test patients, or of their slices."""
     table_only: bool = False
     """Write the table of the cells finished so far, and train nothing."""
 
+    def __post_init__(self) -> None:
+        if self.jobs is not None and self.jobs < 1:
+            raise InputError(f"--jobs {self.jobs}: give 1 or more")
+        if self.resamples < 1:
+            raise InputError(f"{self.resamples} resamples make no interval; 2000 do")
 
-def compare(config: CompareConfig) -> None:
+
+def compare(config: CompareConfig) -> int:
     """Prepare, pretrain, run every cell, and write results.json, table.md, report.html.
 
+    Returns:
+        0, or 1 where a cell failed.
+
     Raises:
-        InputError: the recipe, or one of its runs, cannot be carried out.
+        InputError: the recipe, or what all its runs stand on, cannot be carried out.
     """
-    recipe = read_recipe(config.recipe)
+    recipe = read_recipe(find_recipe(config.recipe), config.scale, config.only)
+    failed: dict[str, str] = {}
     if not config.table_only:
-        writable(config.out)
-        make_backbones(recipe, config.out)
+        _take_place(recipe, config)
+        jobs = config.jobs or room()
+        make_backbones(recipe, config.out, jobs)
         for cells in recipe.rounds():
-            run_cells(recipe, config.out, cells)
+            failed |= run_cells(recipe, config.out, cells, jobs)
             _write_table(recipe, config)
     left = [cell for cell in recipe.cells() if not _finished(config.out, cell)]
-    if config.table_only:
+    if config.table_only or not recipe.cells():
         _write_table(recipe, config)
     if (config.out / "table.md").exists():
         show_table(config.out)
-    if left:
+    for name, line in failed.items():
+        console.print(f"{name} failed: {line}", markup=False)
+    if others := len(left) - len(failed):
         console.print(
-            f"{len(left)} of {len(recipe.cells())} cells are not finished; another process works "
+            f"{others} of {len(recipe.cells())} cells are not finished; another process works "
             "on them, or the same command goes on with them",
             markup=False,
         )
+    return 1 if failed else 0
 
 
-def _write_table(recipe: Recipe | TranslationRecipe, config: CompareConfig) -> None:
-    finished = any(_finished(config.out, cell) for cell in recipe.cells())
-    if not finished:
+def _take_place(recipe: AnyRecipe, config: CompareConfig) -> None:
+    """Refuse a folder that holds the grid of another recipe, or of another scale."""
+    writable(config.out)
+    place, wanted = config.out / "recipe.json", {"title": recipe.title, "scale": config.scale}
+    if place.exists() and (there := read_json(place, "a comparison")) != wanted:
+        raise InputError(
+            f"{config.out} holds the grid {there.get('title')!r}, not {recipe.title!r}; choose "
+            "another --out folder"
+        )
+    write_json(place, wanted)
+
+
+def _write_table(recipe: AnyRecipe, config: CompareConfig) -> None:
+    command = f"radlearn compare {config.recipe} --out {config.out}"
+    if config.scale != "paper":
+        command += f" --scale {config.scale}"
+    if isinstance(recipe, Recipe) and not recipe.cells():
+        table.write_backbones(recipe, config.out)
+    elif not any(_finished(config.out, cell) for cell in recipe.cells()):
         if config.table_only:
             raise InputError(
                 f"no cell of {config.recipe} is finished in {config.out}; run it without "
                 "--table-only first"
             )
-        return
-    command = f"radlearn compare {config.recipe} --out {config.out}"
-    if isinstance(recipe, TranslationRecipe):
+    elif isinstance(recipe, TranslationRecipe):
         table_translation.write_table(recipe, config.out, config.resamples, command)
     else:
         table.write_table(recipe, config.out, config.resamples, command)
 
 
-def make_backbones(recipe: Recipe | TranslationRecipe, out: Path) -> None:
-    """Prepare the stores and pretrain the backbones that are not there yet."""
+def make_backbones(recipe: AnyRecipe, out: Path, jobs: int = 1) -> None:
+    """Prepare the stores and get the backbones that are not there yet.
+
+    Raises:
+        InputError: one of them cannot be made.
+    """
     for name, values in recipe.stores.items():
-        with _alone(out, f"store-{name}", FOREVER):
+        with alone(out, f"store-{name}", FOREVER):
             if not (out / "stores" / name / "store.json").exists():
                 if isinstance(recipe, TranslationRecipe):
                     _prepare_pairs(out, name, values)
                 else:
                     _prepare(out, name, values)
-    for name, values in recipe.backbones.items() if isinstance(recipe, Recipe) else ():
-        with _alone(out, f"backbone-{name}", FOREVER):
-            if not (out / "backbones" / name / "results.json").exists():
-                _pretrain(out, name, values)
+    if not isinstance(recipe, Recipe):
+        return
+    waiting = dict(recipe.backbones)
+    while waiting:
+        ready = {n: v for n, v in waiting.items() if v.get("init") not in waiting}
+        if not ready:
+            raise InputError(f"the backbones {', '.join(waiting)} start from each other")
+        for name in [name for name, values in ready.items() if "file" in values]:
+            with alone(out, f"backbone-{name}", FOREVER):
+                if not (out / "backbones" / name / "model.safetensors").exists():
+                    _import(out, name, ready[name])
+            del waiting[name], ready[name]
+        tasks = [_pretraining(out, name, values) for name, values in ready.items()]
+        _pretrain(tasks, out, jobs)
+        for name in ready:
+            del waiting[name]
 
 
-def run_cells(recipe: Recipe | TranslationRecipe, out: Path, cells: Sequence[AnyCell]) -> None:
-    """Run the cells that are not finished yet, but for those that another process is working on."""
-    for number, cell in enumerate(cells, start=1):
-        with _alone(out, f"cell-{cell.name}", 0) as alone:
-            if _finished(out, cell):
-                continue
-            busy = "" if alone else ": another process works on it"
-            console.print(f"[{number}/{len(cells)}] {cell.name}{busy}", markup=False)
-            if alone:
-                _run(recipe, out, cell)
+def run_cells(
+    recipe: AnyRecipe, out: Path, cells: Sequence[AnyCell], jobs: int = 1
+) -> dict[str, str]:
+    """Run the cells that are not finished yet, but for those that another process is working on.
+
+    Returns:
+        What went wrong, in a line, by the name of the cell.
+    """
+    return run_tasks([_task(recipe, out, cell) for cell in cells], out, jobs)
 
 
 def show_table(out: Path) -> None:
     """Print the table and where its page is."""
     console.print(f"\n{(out / 'table.md').read_text(encoding='utf-8')}", markup=False)
-    console.print(f"page: {out / 'report.html'}")
+    if (page := out / "report.html").exists():
+        console.print(f"page: {page}")
 
 
 def _finished(out: Path, cell: AnyCell) -> bool:
     return (run_of(out, cell) / "results.json").exists()
 
 
-@contextmanager
-def _alone(out: Path, name: str, seconds: float) -> Iterator[bool]:
-    """Whether no other comparison has `name` in its hands; it has not until this one leaves it."""
-    place = out / ".locks"
-    place.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(place / f"{name}.lock")
-    try:
-        lock.acquire(timeout=seconds)
-    except Timeout:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        lock.release()
-
-
 def _store(out: Path, name: str) -> str:
     return str(out / "stores" / name)
-
-
-def _start(command: str, given: Sequence[str]) -> None:
-    console.print(f"radlearn {command} {shlex.join(given)}", style="dim", soft_wrap=True)
-    if call(command, given) != 0:
-        raise InputError(f"radlearn {command} set aside more files than --max-bad allows")
-    gc.collect()
 
 
 def _prepare(out: Path, name: str, values: dict[str, Any]) -> None:
     values = dict(values)
     linked = [_store(out, other) for other in values.pop("link", [])]
+    if "stand_in" in values:
+        source = out / "stand_ins" / name
+        make_stand_in(values.pop("stand_in"), source)
+        values["source"] = str(source)
     given = [values.pop("layout"), values.pop("source"), _store(out, name), *arguments(values)]
-    _start("prepare", [*given, *(["--link", *linked] if linked else [])])
+    start("prepare", [*given, *(["--link", *linked] if linked else [])])
 
 
 def _prepare_pairs(out: Path, name: str, values: dict[str, Any]) -> None:
     values = dict(values)
     folder = values.pop("folder")
-    _start("prepare mri-pairs", [folder, _store(out, name), *arguments(values)])
+    start("prepare mri-pairs", [folder, _store(out, name), *arguments(values)])
 
 
-def _pretrain(out: Path, name: str, values: dict[str, Any]) -> None:
+def _import(out: Path, name: str, values: dict[str, Any]) -> None:
+    flags = {key: value for key, value in values.items() if key != "file"}
+    given = [values["file"], "--out", str(out / "backbones" / name), *arguments(flags)]
+    start("import", given)
+
+
+def _pretraining(out: Path, name: str, values: dict[str, Any]) -> Task:
     values = dict(values)
     stores = [_store(out, store) for store in values.pop("stores")]
     if "init" in values and (out / "backbones" / values["init"]).exists():
         values["init"] = out / "backbones" / values["init"]
     run = out / "backbones" / name
-    _start("pretrain", [*stores, "--run", str(run), *arguments(values)])
+    given = (*stores, "--run", str(run), *arguments(values))
+    return Task(f"backbone-{name}", f"backbone-{name}", "pretrain", given, run)
 
 
-def _run(recipe: Recipe | TranslationRecipe, out: Path, cell: AnyCell) -> None:
+def _pretrain(tasks: Sequence[Task], out: Path, jobs: int) -> None:
+    """See that all backbones are there; one that another process makes is waited for."""
+    while left := [task for task in tasks if not task.finished]:
+        failed = run_tasks(left, out, min(jobs, len(left)))
+        for name, line in failed.items():
+            raise InputError(f"{name} could not be made: {line}")
+        for task in left:
+            with alone(out, task.lock, FOREVER):
+                pass
+
+
+def _task(recipe: AnyRecipe, out: Path, cell: AnyCell) -> Task:
+    run = run_of(out, cell)
     if isinstance(recipe, TranslationRecipe):
-        assert isinstance(cell, TranslationCell)
-        _translate(recipe, out, cell)
+        assert not isinstance(cell, Cell)
+        command, stores, values = "translate", [cell.store], recipe.flags(cell)
     else:
         assert isinstance(cell, Cell)
-        _finetune(recipe, out, cell)
+        values = recipe.flags(cell)
+        command, stores = "finetune", values.pop("stores")
+        if cell.init != "scratch":
+            values = {"init": out / "backbones" / cell.init} | values
+            values.pop("model", None)
+    given = (*_stores(out, stores), "--run", str(run), *arguments(values))
+    return Task(cell.name, f"cell-{cell.name}", command, given, run)
 
 
-def _finetune(recipe: Recipe, out: Path, cell: Cell) -> None:
-    values = recipe.flags(cell)
-    stores = [_store(out, store) for store in values.pop("stores")]
-    if cell.init != "scratch":
-        values = {"init": out / "backbones" / cell.init} | values
-        values.pop("model", None)
-    _start("finetune", [*stores, "--run", str(run_of(out, cell)), *arguments(values)])
-
-
-def _translate(recipe: TranslationRecipe, out: Path, cell: TranslationCell) -> None:
-    values = arguments(recipe.flags(cell))
-    _start("translate", [_store(out, cell.store), "--run", str(run_of(out, cell)), *values])
+def _stores(out: Path, names: Iterable[str]) -> list[str]:
+    return [_store(out, name) for name in names]

@@ -1,143 +1,36 @@
-"""The table of a grid of runs: scores over seeds, paired differences, and the page."""
+"""The table of a grid of fine-tuned runs: scores, differences, the paper's numbers, the page."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import combinations
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
-
-from radlearn.errors import InputError
-from radlearn.evaluate import Predictions, finished_results, predictions_of
+from radlearn.evaluate import finished_results
 from radlearn.files import write_json, write_text
-from radlearn.metrics.classification import rankings
-from radlearn.metrics.statistics import (
-    Interval,
-    bootstrap_p,
-    bootstrap_patients,
-    everything_once,
-    percentile_interval,
-)
-from radlearn.recipe import AnyCell, Recipe
+from radlearn.recipe import Recipe, percent
 from radlearn.report.figures import Score
 from radlearn.report.overview import grid_sections, overview_page
 from radlearn.report.page import Section, Table
+from radlearn.table_paper import paper_columns, paper_table, shown, wins
+from radlearn.table_scores import (
+    LEAST,
+    Scored,
+    Scores,
+    contrasts,
+    refuse_other_settings,
+    run_of,
+    score_cells,
+    scored_on,
+)
 
-LEAST = 10
-"""Positives, and negatives, that a label needs among the test records to count in the mean."""
-
-
-class Scores(NamedTuple):
-    """One row of the table: a cell's AUROC over its seeds, resample by resample.
-
-    `point` is (columns,) and `resampled` (resamples, columns); the columns are the shown labels
-    and then the mean over every label that is not too rare. `by_seed` is (seeds, columns).
-    """
-
-    init: str
-    tuner: str
-    fraction: float
-    point: np.ndarray
-    resampled: np.ndarray
-    by_seed: np.ndarray
-
-    @property
-    def series(self) -> str:
-        return f"{self.init}, {self.tuner}"
-
-    def interval(self, column: int) -> Interval:
-        return percentile_interval(float(self.point[column]), self.resampled[:, column])
-
-
-def run_of(out: Path, cell: AnyCell) -> Path:
-    """The folder of a cell's run."""
-    return out / "runs" / cell.name
-
-
-def _columns(recipe: Recipe, labels: Sequence[str]) -> list[int]:
-    missing = [name for name in recipe.labels if name not in labels]
-    if missing:
-        raise InputError(f"no run predicts the label {missing[0]!r} that the recipe shows")
-    return [list(labels).index(name) for name in recipe.labels]
-
-
-def _with_mean(each: np.ndarray, shown: list[int], averaged: np.ndarray) -> np.ndarray:
-    return np.concatenate([each[:, shown], each[:, averaged].mean(1, keepdims=True)], axis=1)
-
-
-def _averaged(test: Predictions) -> np.ndarray:
-    """Which labels the mean is over: a score of two positives would drown the others in noise."""
-    rarer = np.minimum((test.truth == 1).sum(0), (test.truth == 0).sum(0))
-    return rarer >= (LEAST if (rarer >= LEAST).any() else 1)
-
-
-def score_cells(recipe: Recipe, out: Path, resamples: int) -> list[Scores]:
-    """The table's rows, of the cells that are finished.
-
-    The same resamples of the test patients serve every row, so that differences are paired. A
-    row's score is the mean over its seeds.
-
-    Raises:
-        InputError: two runs were scored on other records.
-    """
-    found: dict[tuple[str, str, float], list[Predictions]] = {}
-    fingerprints = set()
-    for cell in recipe.cells():
-        run = run_of(out, cell)
-        if (run / "results.json").exists():
-            key = (cell.init, cell.tuner, cell.fraction)
-            found.setdefault(key, []).append(predictions_of(run, "test"))
-            fingerprints.add(finished_results(run)["fingerprints"]["test"])
-    if len(fingerprints) > 1:
-        raise InputError(f"the runs in {out} were scored on different splits; use one folder each")
-    first = next(iter(found.values()))[0]
-    shown = _columns(recipe, first.labels)
-    drawn = bootstrap_patients(first.patients, resamples, seed=0)
-    once = everything_once(first.patients)
-    averaged = _averaged(first)
-    rows = []
-    for (init, tuner, fraction), seeds in found.items():
-        points = [
-            _with_mean(rankings(p.logit, p.truth, once).auroc, shown, averaged) for p in seeds
-        ]
-        boots = [
-            _with_mean(rankings(p.logit, p.truth, drawn).auroc, shown, averaged) for p in seeds
-        ]
-        by_seed = np.concatenate(points)
-        rows.append(Scores(init, tuner, fraction, by_seed.mean(0), np.mean(boots, axis=0), by_seed))
-    return rows
-
-
-class Contrast(NamedTuple):
-    """A paired difference of two rows in one column of the table."""
-
-    first: str
-    second: str
-    fraction: float
-    column: str
-    difference: Interval
-    p: float
-
-
-def contrasts(rows: Sequence[Scores], columns: Sequence[str]) -> list[Contrast]:
-    """Differences of two rows that differ in one thing alone: the tuner, or the start."""
-    found = []
-    for second, first in combinations(rows, 2):
-        other_tuner, other_init = second.tuner != first.tuner, second.init != first.init
-        if first.fraction != second.fraction or other_tuner == other_init:
-            continue
-        for at, column in enumerate(columns):
-            draws = second.resampled[:, at] - first.resampled[:, at]
-            interval = percentile_interval(float(second.point[at] - first.point[at]), draws)
-            p = bootstrap_p(draws)
-            found.append(Contrast(first.series, second.series, first.fraction, column, interval, p))
-    return found
-
-
-def _shown(interval: Interval, signed: bool = False) -> str:
-    form = "{:+.3f} ({:+.3f} to {:+.3f})" if signed else "{:.3f} ({:.3f} to {:.3f})"
-    return form.format(interval.value, interval.low, interval.high)
+__all__ = [
+    "contrasts",
+    "markdown",
+    "refuse_other_settings",
+    "run_of",
+    "score_cells",
+    "write_backbones",
+    "write_table",
+]
 
 
 def _columns_of(recipe: Recipe) -> list[str]:
@@ -146,30 +39,43 @@ def _columns_of(recipe: Recipe) -> list[str]:
 
 def _tables(recipe: Recipe, rows: Sequence[Scores]) -> tuple[Table, Table]:
     columns = _columns_of(recipe)
+    several = any(row.data for row in rows)
+    paper = paper_columns(recipe, rows)
     cells = []
-    for row in rows:
-        shown = [_shown(row.interval(at)) for at in range(len(columns))]
+    for at_row, row in enumerate(rows):
         spread = f"{row.by_seed[:, -1].std(ddof=1):.3f}" if len(row.by_seed) > 1 else "–"
-        cells.append((row.init, row.tuner, f"{100 * row.fraction:g} %", *shown, spread))
+        cells.append(
+            (
+                *([row.data] if several else []),
+                *(row.init, row.tuner, percent(row.fraction).replace("%", " %")),
+                *(shown(row.interval(at)) for at in range(len(columns))),
+                spread,
+                *(column[at_row] for column in paper.values()),
+            )
+        )
     scores = Table(
         "AUROC on patients held apart",
-        ("start", "tuner", "labels used", *columns, "sd over seeds"),
+        (
+            *(["data"] if several else []),
+            *("start", "tuner", "labels used", *columns, "sd over seeds", *paper),
+        ),
         cells,
-        "Mean over seeds, with the 95 % interval of a bootstrap over test patients. The mean of "
-        f"labels is over those with at least {LEAST} positives and negatives among the test "
-        "records; the last column is its standard deviation between seeds.",
+        "Mean over seeds, with the 95 % interval of a bootstrap over test patients and, where "
+        "there are several, seeds. The mean of labels is over those with at least "
+        f"{LEAST} positives and negatives among the test records; its standard deviation is "
+        "between seeds.",
     )
     differences = Table(
         "Differences in AUROC",
-        ("first", "second", "labels used", "score", "second - first", "p"),
+        (
+            *(["data"] if several else []),
+            *("first", "second", "labels used", "score", "second - first", "p"),
+        ),
         [
             (
-                c.first,
-                c.second,
-                f"{100 * c.fraction:g} %",
-                c.column,
-                _shown(c.difference, signed=True),
-                f"{c.p:.3f}",
+                *([c.data] if several else []),
+                *(c.first, c.second, percent(c.fraction).replace("%", " %"), c.column),
+                *(shown(c.difference, signed=True), f"{c.p:.3f}"),
             )
             for c in contrasts(rows, columns)
         ],
@@ -195,10 +101,14 @@ def write_table(
     Args:
         command: what makes it all again.
         more: sections that follow the scores on the page.
+
+    Raises:
+        InputError: see `score_cells`.
     """
     rows = score_cells(recipe, out, resamples)
     columns = _columns_of(recipe)
     found = contrasts(rows, columns)
+    sets, counted = scored_on(recipe, out), wins(found, columns[-1], recipe.finding)
     write_json(
         out / "results.json",
         {
@@ -206,6 +116,7 @@ def write_table(
             "columns": columns,
             "rows": [
                 {
+                    "data": row.data,
                     "init": row.init,
                     "tuner": row.tuner,
                     "fraction": row.fraction,
@@ -215,36 +126,84 @@ def write_table(
                 for row in rows
             ],
             "differences": [c._asdict() | {"difference": c.difference.as_json()} for c in found],
+            "test": {data: one._asdict() for data, one in sets.items()},
         },
     )
     scores, differences = _tables(recipe, rows)
-    write_text(out / "table.md", f"{markdown(scores)}\n{markdown(differences)}")
-    _page(recipe, out, rows, command, [_differences(differences), *more])
+    tables = [scores, differences, _scored_on(sets)]
+    if any(sets):
+        tables.insert(0, paper_table(rows))
+    write_text(
+        out / "table.md", "\n".join([*map(markdown, tables), *([counted] if counted else [])])
+    )
+    _page(recipe, out, rows, command, counted, [*tables], more)
 
 
-def _differences(table: Table) -> Section:
-    return Section("Differences", table.caption, [replace(table, caption="")])
+def _scored_on(sets: Mapping[str, Scored]) -> Table:
+    return Table(
+        "What was scored",
+        ("data", "test records", "patients", "fingerprint of the test split"),
+        [
+            (data or "–", f"{s.records:,}", f"{s.patients:,}", s.fingerprint[:12])
+            for data, s in sets.items()
+        ],
+        "Scores on another split, a paper's as well, are shown beside ours and never subtracted.",
+    )
+
+
+def write_backbones(recipe: Recipe, out: Path) -> None:
+    """Write table.md of a recipe without a grid: what its backbones came to.
+
+    Raises:
+        InputError: a backbone is not finished.
+    """
+    rows = []
+    for name in recipe.backbones:
+        final = finished_results(out / "backbones" / name).get("final", {})
+        told = ", ".join(
+            f"{term} {value:.4g}" for term, value in final.items() if value is not None
+        )
+        rows.append((name, told or "–"))
+    made = Table("Backbones", ("backbone", "last terms"), rows, "Each is a folder of backbones/.")
+    write_text(out / "table.md", markdown(made))
 
 
 def _page(
-    recipe: Recipe, out: Path, rows: Sequence[Scores], command: str, more: Sequence[Section]
+    recipe: Recipe,
+    out: Path,
+    rows: Sequence[Scores],
+    command: str,
+    counted: str,
+    tables: Sequence[Table],
+    more: Sequence[Section],
 ) -> None:
-    groups = {
-        column: [
-            Score(row.series, f"{100 * row.fraction:g} %", *row.interval(at)[:3]) for row in rows
-        ]
-        for at, column in enumerate(_columns_of(recipe))
-    }
+    columns = _columns_of(recipe)
+    groups: dict[str, list[Score]] = {}
+    for row in rows:
+        for at, column in enumerate(columns):
+            name = ", ".join(part for part in (row.data, column) if part)
+            score = Score(
+                row.series, percent(row.fraction).replace("%", " %"), *row.interval(at)[:3]
+            )
+            groups.setdefault(name, []).append(score)
     seeds = sorted({len(row.by_seed) for row in rows})
     links = {f"backbone {name}": out / "backbones" / name for name in recipe.backbones}
     links |= {cell.name: run_of(out, cell) for cell in recipe.cells()}
-    text = "Means over seeds; 95 % intervals by bootstrap over test patients."
+    text = "Means over seeds; 95 % intervals by bootstrap over test patients and seeds."
+    *scores, differences, scored_on = tables
     overview_page(
         out / "report.html",
         recipe.title,
         recipe.about,
         [
             *grid_sections(groups, "AUROC", text),
+            *(Section(one.title, one.caption, [replace(one, caption="")]) for one in scores),
+            Section(
+                "Differences",
+                " ".join(part for part in (counted, differences.caption) if part),
+                [replace(differences, caption="")],
+            ),
+            Section(scored_on.title, scored_on.caption, [replace(scored_on, caption="")]),
             *more,
         ],
         {name: run / "report.html" for name, run in links.items()},

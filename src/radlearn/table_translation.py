@@ -5,9 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from radlearn.engine.folder import FREE
-from radlearn.errors import InputError
-from radlearn.files import read_json, write_json, write_text
+from radlearn.files import write_json, write_text
 from radlearn.metrics.slice_grid import (
     Contrast,
     Trained,
@@ -19,7 +17,7 @@ from radlearn.metrics.slice_grid import (
 )
 from radlearn.metrics.slice_scores import SCORES
 from radlearn.metrics.slices import describe
-from radlearn.recipe import TranslationCell, TranslationRecipe
+from radlearn.recipe import TranslationRecipe
 from radlearn.records.keys import KEY_FILE, hashed, read_key
 from radlearn.report.comparison import p_value
 from radlearn.report.figures import Score, forest
@@ -27,7 +25,7 @@ from radlearn.report.overview import overview_page
 from radlearn.report.page import Figure, Section, Table
 from radlearn.report.translation import definitions, measure
 from radlearn.report.translation_grid import curve_sections, panel_sections
-from radlearn.table import markdown, run_of
+from radlearn.table import markdown, refuse_other_settings, run_of
 
 KINDS = {"paper": "as the paper counts", "standard": "standard"}
 
@@ -55,7 +53,7 @@ def trained(recipe: TranslationRecipe, out: Path) -> list[Trained]:
     for cell in recipe.cells():
         run = run_of(out, cell)
         if (run / "results.json").exists():
-            _refuse_other_settings(recipe, cell, run)
+            refuse_other_settings(run, recipe.flags(cell))
             names = _names_of(recipe, out, cell.store)
             runs.append(read_trained(cell.mode, cell.level, cell.store, cell.seed, run, names))
     refuse_unless_alike(runs)
@@ -67,16 +65,6 @@ def _names_of(recipe: TranslationRecipe, out: Path, store: str) -> dict[str, str
     path = out / "stores" / store / KEY_FILE
     named = recipe.stores[store].get("test_patients", ())
     return {hashed(read_key(path), name): name for name in named} if path.exists() else {}
-
-
-def _refuse_other_settings(recipe: TranslationRecipe, cell: TranslationCell, run: Path) -> None:
-    config = read_json(run / "config.json", "a run")
-    for name, value in recipe.flags(cell).items():
-        if name not in FREE and config.get(name) != value:
-            raise InputError(
-                f"{run} was trained with {name} = {config.get(name)!r}, and the recipe says "
-                f"{value!r}; choose another --out folder, or move this run away"
-            )
 
 
 def rows_of(recipe: TranslationRecipe, runs: Sequence[Trained], resamples: int) -> list[Row]:

@@ -1,18 +1,20 @@
 """A grid of runs: in order, none twice, none that another process has in its hands."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 from made_translations import PAIRS, finish, predictions
 
-from radlearn import compare as module
+from radlearn import side_by_side as module
 from radlearn import table_translation
 from radlearn.compare import CompareConfig, compare
 from radlearn.errors import InputError
 from radlearn.files import write_json
-from radlearn.recipe import TranslationRecipe, read_recipe
+from radlearn.recipe import TranslationRecipe
+from radlearn.recipe_files import read_recipe
 
 
 class Runner:
@@ -46,7 +48,7 @@ class Runner:
 def config(tmp_path: Path) -> CompareConfig:
     path = tmp_path / "pairs.toml"
     path.write_text(PAIRS)
-    return CompareConfig(path, tmp_path / "out", resamples=50)
+    return CompareConfig(str(path), tmp_path / "out", jobs=1, resamples=50)
 
 
 @pytest.fixture
@@ -55,7 +57,7 @@ def names(config: CompareConfig) -> list[str]:
 
 
 def recipe_of(config: CompareConfig) -> TranslationRecipe:
-    recipe = read_recipe(config.recipe)
+    recipe = read_recipe(Path(config.recipe))
     assert isinstance(recipe, TranslationRecipe)
     return recipe
 
@@ -129,7 +131,7 @@ def test_a_cell_in_other_hands_is_left_to_them(
 def test_the_table_alone_trains_nothing(
     config: CompareConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    only = CompareConfig(config.recipe, config.out, config.resamples, table_only=True)
+    only = replace(config, table_only=True)
     with pytest.raises(InputError, match=r"no cell .* is finished"):
         ran(monkeypatch, only)
     with pytest.raises(KeyboardInterrupt):

@@ -3,15 +3,10 @@
 from pathlib import Path
 
 import pytest
-import tyro
 
-from radlearn.cli import COMMANDS, _load
 from radlearn.errors import InputError
-from radlearn.recipe import Recipe, TranslationRecipe, arguments, read_recipe
-
-ROOT = Path(__file__).resolve().parents[2]
-RECIPES = sorted((ROOT / "recipes").glob("*.toml"))
-ABOUT = {"cost", "expected"}
+from radlearn.recipe import Recipe, TranslationRecipe
+from radlearn.recipe_files import find_recipe, read_recipe
 
 SMALL = """
 title = "Small"
@@ -170,33 +165,156 @@ def test_a_name_that_leaves_its_folder_is_refused(tmp_path: Path) -> None:
             read_recipe(written(tmp_path, text))
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_every_value_of_every_recipe_is_a_flag_of_its_command(
-    path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+GRID = """
+title = "Two data sets"
+[about]
+cost = "weeks"
+[stores.nih]
+layout = "nih"
+source = "${NIH}"
+[stores.rsna]
+layout = "rsna"
+source = "${RSNA}"
+[stores.openi]
+layout = "openi"
+source = "${OPENI}"
+[backbones.mrm]
+file = "${MRM}"
+[backbones.mae]
+stores = ["openi"]
+[finetune]
+epochs = 100
+lr = 0.1
+[finetune.inits.mae]
+optimizer = "adamw"
+[finetune.inits.mrm]
+optimizer = "sgd"
+[finetune.data.nih]
+stores = ["nih"]
+[finetune.data.rsna]
+stores = ["rsna"]
+lr = 0.2
+[finetune.tuners.lora]
+[finetune.tuners.full]
+[finetune.cells]
+"mrm-nih-lora-1%" = { lr = 0.05, rank = 4 }
+"mrm-rsna-lora-100%" = { lr = 0.01, rank = 32 }
+[grid]
+init = ["mrm", "mae"]
+data = ["nih", "rsna"]
+tuner = ["lora", "full"]
+fraction = [0.01, 1.0]
+seed = [0]
+[tiny.about]
+cost = "minutes"
+[tiny.stores.nih]
+layout = "folder"
+source = "few"
+[tiny.backbones.mrm]
+stores = ["nih"]
+[tiny.finetune]
+steps = 3
+lr = 0.7
+[tiny.finetune.tuners.full]
+lr = 0.8
+[paper]
+finding = "LoRA wins."
+[[paper.scores]]
+where = { data = "nih", fraction = 0.01, tuner = "lora" }
+auroc = 0.806
+split = "theirs"
+"""
+
+
+@pytest.fixture
+def places(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NIH", "RSNA", "OPENI", "MRM"):
+        monkeypatch.setenv(name, f"/{name}")
+
+
+def grid(tmp_path: Path, *given: object, text: str = GRID) -> Recipe:
+    recipe = read_recipe(written(tmp_path, text), *given)  # type: ignore[arg-type]
+    assert isinstance(recipe, Recipe)
+    return recipe
+
+
+@pytest.mark.usefixtures("places")
+def test_a_cells_own_flags_go_over_those_of_its_data_and_its_start(tmp_path: Path) -> None:
+    recipe = grid(tmp_path)
+    flags = {cell.name: recipe.flags(cell) for cell in recipe.cells()}
+    assert len(flags) == 16
+    assert flags["mrm-nih-lora-1%-seed0"] == {
+        "tuner": "lora", "fraction": 0.01, "seed": 0, "epochs": 100, "lr": 0.05,
+        "optimizer": "sgd", "stores": ["nih"], "rank": 4,
+    }  # fmt: skip
+    assert flags["mrm-rsna-lora-100%-seed0"]["lr"] == 0.01
+    assert flags["mae-rsna-lora-100%-seed0"]["lr"] == 0.2
+    assert flags["mae-nih-lora-1%-seed0"]["optimizer"] == "adamw"
+
+
+@pytest.mark.usefixtures("places")
+def test_a_flag_for_no_cell_of_the_grid_is_refused(tmp_path: Path) -> None:
+    text = GRID.replace('"mrm-nih-lora-1%" =', '"mrm-nih-lora-2%" =')
+    with pytest.raises(InputError, match="flags for mrm-nih-lora-2%, no cell of its grid"):
+        grid(tmp_path, text=text)
+
+
+def test_the_tiny_scale_is_the_same_grid_with_other_stores_backbones_and_flags(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("RADLEARN_DATA", str(tmp_path))
-    recipe = read_recipe(path)
-    assert recipe.about.keys() >= ABOUT
-    if isinstance(recipe, TranslationRecipe):
-        for store in recipe.stores.values():
-            given = {k: v for k, v in store.items() if k != "folder"}
-            parsed(("prepare mri-pairs", store["folder"], "store"), given)
-        for cell in recipe.cells():
-            parsed(("translate", "store", "--run", "run"), dict(recipe.flags(cell)))
-        return
-    for backbone in recipe.backbones.values():
-        given = dict(backbone, stores=())
-        parsed(("pretrain", "store", "--run", "run"), given)
-    first = (recipe.grid["seed"][0], recipe.grid["init"][0])
-    for cell in (cell for cell in recipe.cells() if (cell.seed, cell.init) == first):
-        parsed(("finetune", "store", "--run", "run"), dict(recipe.flags(cell), stores=()))
-    for store in recipe.stores.values():
-        given = {k: v for k, v in store.items() if k not in ("layout", "source", "link")}
-        parsed(("prepare", store["layout"], store["source"], "store"), given)
+    for name in ("RSNA", "OPENI"):
+        monkeypatch.setenv(name, f"/{name}")
+    with pytest.raises(InputError, match=r"reads \$(NIH|MRM)"):
+        grid(tmp_path)
+    tiny = grid(tmp_path, "tiny")
+    assert tiny.stores["nih"] == {"layout": "folder", "source": "few"}
+    assert tiny.stores["rsna"]["source"] == "/RSNA"
+    assert tiny.backbones["mrm"] == {"stores": ["nih"]}, "no file that is not there"
+    assert tiny.about["cost"] == "minutes" and "tiny" in tiny.title
+    flags = {cell.name: tiny.flags(cell) for cell in tiny.cells()}
+    assert len(flags) == 16
+    assert flags["mrm-nih-lora-1%-seed0"]["lr"] == 0.7, "the scale has the last word"
+    assert flags["mrm-nih-full-1%-seed0"]["lr"] == 0.8
+    assert {one["steps"] for one in flags.values()} == {3}
+    with pytest.raises(InputError, match=r"no .tiny. table"):
+        grid(tmp_path, "tiny", text=GRID.split("[tiny.about]")[0])
 
 
-def parsed(command: tuple[str, ...], values: dict[str, object]) -> object:
-    name, *places = command
-    given = arguments({key: value for key, value in values.items() if value != ()})
-    config = (tyro.conf.FlagConversionOff,)
-    return tyro.cli(_load(COMMANDS[name].config), args=[*places, *given], config=config)
+def test_only_some_values_of_the_grid_need_only_their_stores_and_backbones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NIH", "/NIH")
+    monkeypatch.setenv("MRM", "/MRM")
+    some = grid(tmp_path, "paper", ("mrm", "nih", "1%"))
+    assert [c.name for c in some.cells()] == ["mrm-nih-lora-1%-seed0", "mrm-nih-full-1%-seed0"]
+    assert list(some.stores) == ["nih"] and list(some.backbones) == ["mrm"]
+    monkeypatch.setenv("OPENI", "/OPENI")
+    both = grid(tmp_path, "paper", ("nih", "mrm", "mae", "full"))
+    assert len(both.cells()) == 4, "two values of one axis are either of them"
+    assert set(both.stores) == {"nih", "openi"}, "those of a backbone's pretraining too"
+    with pytest.raises(InputError, match=r"--only covid: .* it has mrm, mae, nih, rsna, lora"):
+        grid(tmp_path, "paper", ("covid",))
+
+
+@pytest.mark.usefixtures("places")
+def test_the_papers_number_belongs_to_the_cells_that_it_names(tmp_path: Path) -> None:
+    recipe = grid(tmp_path)
+    (number,) = recipe.reported
+    beside = [cell.name for cell in recipe.cells() if number.belongs_to(cell)]
+    assert beside == ["mrm-nih-lora-1%-seed0", "mae-nih-lora-1%-seed0"]
+    assert recipe.finding == "LoRA wins."
+
+
+def test_a_mode_may_be_another_modes_host(tmp_path: Path) -> None:
+    text = PAIRS.replace("[translate.modes.p2p]", '[translate.modes.unit]\nmode="c"\nhost="unit"')
+    recipe = read_recipe(written(tmp_path, text.replace('"p2p"]', '"unit"]')))
+    assert isinstance(recipe, TranslationRecipe)
+    unit = recipe.cells()[1]
+    assert unit.name.startswith("unit-as-it-is") and recipe.flags(unit)["mode"] == "c"
+
+
+def test_a_name_without_a_path_is_a_recipe_of_the_package(tmp_path: Path) -> None:
+    assert "title" in find_recipe("radiographs").read_text()
+    assert find_recipe(str(tmp_path / "mine.toml")) == tmp_path / "mine.toml"
+    with pytest.raises(InputError, match=r"called 'radiograph'; there are .*radiographs"):
+        find_recipe("radiograph")

@@ -43,6 +43,7 @@ def finish(out: Path, recipe: Recipe, fingerprint: str = "abc") -> None:
         run.mkdir(parents=True)
         pl.DataFrame(columns).write_parquet(run / "predictions.parquet")
         write_json(run / "results.json", {"finished": True, "fingerprints": {"test": fingerprint}})
+        write_json(run / "config.json", recipe.flags(cell) | {"device": "cpu"})
 
 
 def test_scores_are_means_over_seeds_of_the_labels_that_can_be_measured(

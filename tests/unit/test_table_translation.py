@@ -13,7 +13,8 @@ from made_translations import PAIRS, finish, panel, predictions
 from radlearn.errors import InputError
 from radlearn.metrics.slice_grid import by_patient, contrasts, read_trained
 from radlearn.metrics.slice_scores import SCORES
-from radlearn.recipe import TranslationCell, TranslationRecipe, read_recipe
+from radlearn.recipe import TranslationCell, TranslationRecipe
+from radlearn.recipe_files import read_recipe
 from radlearn.records.keys import hashed, read_key, store_key
 from radlearn.table import run_of
 from radlearn.table_translation import contrasts_of, rows_of, trained, write_table
