@@ -22,11 +22,24 @@ class Layers:
     interpolation: str
 
 
+class InstanceNorm2d(nn.InstanceNorm2d):
+    """torch's own, whose gradient is right whatever lies behind it.
+
+    For a batch of one, torch 2.15 on a CPU misreads a gradient that comes channels-last.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x)
+        if y.requires_grad:
+            y.register_hook(Tensor.contiguous)
+        return y
+
+
 LAYERS: dict[int, Layers] = {
     2: Layers(
         nn.Conv2d,
         nn.ConvTranspose2d,
-        nn.InstanceNorm2d,
+        InstanceNorm2d,
         nn.ReflectionPad2d,
         nn.MaxPool2d,
         "bilinear",
