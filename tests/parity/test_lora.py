@@ -1,7 +1,7 @@
 """MED-PEFT's LoRA ViT, and the plain ViT, against the authors' own."""
 
 import copy
-import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,16 @@ from radlearn.adapters.tuner import is_head
 from radlearn.engine.optim import OptimConfig, build_optimizer, parameter_groups
 from radlearn.finetuning.terms import classification_loss
 
-from .rules import Case, cases, largest_difference
+from .rules import FORWARD, STEPS, Case, Differences, cases
 
 CASES = cases("lora_*.json", needs=("config", "seed", "trainable"))
-FORWARD, GRADIENT, STEPS = 1e-5, 1e-4, 1e-4
+QKV = "blocks.0.attn.qkv"
+WHOLE = {
+    "grad_lora_A0": f"{QKV}.lora_A",
+    "grad_lora_B0": f"{QKV}.lora_B",
+    "grad_head": "head.weight",
+}
+GROUPS = re.compile(r"lr_groups_layer_decay_(\d)(\d+)_wd_(\d)(\d+)")
 
 
 def plain_vit(config: dict[str, Any]) -> nn.Module:
@@ -35,10 +41,14 @@ def plain_vit(config: dict[str, Any]) -> nn.Module:
     )
 
 
-def tuned(case: Case) -> nn.Module:
+def attached(config: dict[str, Any]) -> nn.Module:
     """Our LoRA model under the authors' names; dropout is off, as in the cases."""
-    lora = TunerConfig("lora", case.config["rank"], float(case.config["lora_alpha"]), 0.0)
-    model = ADAPTERS["lora"].attach(plain_vit(case.config), lora)
+    lora = TunerConfig("lora", config["rank"], float(config["lora_alpha"]), 0.0)
+    return ADAPTERS["lora"].attach(plain_vit(config), lora)
+
+
+def tuned(case: Case) -> nn.Module:
+    model = attached(case.config)
     model.load_state_dict(case.weights(), strict=True)
     return model
 
@@ -60,82 +70,94 @@ def backward(model: nn.Module, case: Case) -> tuple[Tensor, float, dict[str, Ten
     return logits.detach(), loss.item(), grads
 
 
-def assert_norms(grads: dict[str, Tensor], expected: dict[str, float]) -> None:
-    assert grads.keys() == expected.keys()
-    for name, norm in expected.items():
-        found = float(grads[name].double().norm())
-        assert math.isclose(found, norm, rel_tol=GRADIENT, abs_tol=1e-6), name
+def merged(case: Case) -> tuple[Tensor, Tensor]:
+    """The first layer's weight with its update, and the logits of the merged model."""
+    model = ADAPTERS["lora"].merge(tuned(case)).eval()
+    with torch.no_grad():
+        logits = model(torch.from_numpy(case.arrays["x"]))
+    return model.get_parameter(f"{QKV}.weight").detach(), logits
+
+
+def sgd_losses(case: Case, steps: int) -> list[float]:
+    model = tuned(case)
+    optimizer = build_optimizer(model, OptimConfig("sgd", lr=0.05, momentum=0.9))
+    losses = []
+    for _ in range(steps):
+        losses.append(backward(model, case)[1])
+        optimizer.step()
+    return losses
+
+
+def groups_of(model: nn.Module, weight_decay: float, layer_decay: float) -> list[dict[str, Any]]:
+    """Our groups with the names of their parameters."""
+    names = {id(p): name for name, p in model.named_parameters()}
+    groups = parameter_groups(model, weight_decay, layer_decay)
+    return [{**group, "params": [names[id(p)] for p in group["params"]]} for group in groups]
+
+
+def trainable(model: nn.Module) -> dict[str, list[int]]:
+    return {n: list(p.shape) for n, p in model.named_parameters() if p.requires_grad}
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_lora_forward_and_gradients(case: Case) -> None:
+def test_lora_forward_and_gradients(case: Case, differences: Differences) -> None:
     logits, loss, grads = backward(tuned(case), case)
-    arrays = case.arrays
-    assert largest_difference(logits, arrays["logits"]) < FORWARD
-    assert loss == pytest.approx(case.facts["loss"], rel=FORWARD)
-    assert_norms(grads, case.facts["grad_norms"])
-    whole = {
-        "grad_lora_A0": "blocks.0.attn.qkv.lora_A",
-        "grad_lora_B0": "blocks.0.attn.qkv.lora_B",
-        "grad_head": "head.weight",
-    }
-    for stored, name in whole.items():
-        assert largest_difference(grads[name], arrays[stored]) < GRADIENT, name
+    differences.add(case, "logits", logits, case.arrays["logits"], FORWARD)
+    differences.add(case, "loss", loss, case.facts["loss"], FORWARD)
+    differences.add_norms(case, "gradient norms", grads, case.facts["grad_norms"])
+    for stored, name in WHOLE.items():
+        differences.add_gradient(case, "whole gradients", grads[name], case.arrays[stored], name)
+    differences.check()
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_lora_trains_what_the_authors_train(case: Case) -> None:
-    found = {n: list(p.shape) for n, p in tuned(case).named_parameters() if p.requires_grad}
-    assert found == case.facts["trainable"]
+    assert trainable(tuned(case)) == case.facts["trainable"]
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_lora_merged(case: Case) -> None:
-    merged = ADAPTERS["lora"].merge(tuned(case)).eval()
-    weight = merged.get_parameter("blocks.0.attn.qkv.weight")
-    assert largest_difference(weight, case.arrays["merged_qkv0"]) < FORWARD
-    with torch.no_grad():
-        logits = merged(torch.from_numpy(case.arrays["x"]))
-    assert largest_difference(logits, case.arrays["logits_merged"]) < FORWARD
+def test_lora_merged(case: Case, differences: Differences) -> None:
+    weight, logits = merged(case)
+    differences.add(case, "merged weight", weight, case.arrays["merged_qkv0"], FORWARD)
+    differences.add(case, "merged logits", logits, case.arrays["logits_merged"], FORWARD)
+    differences.check()
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_lora_sgd_steps(case: Case) -> None:
-    model = tuned(case)
-    optimizer = build_optimizer(model, OptimConfig("sgd", lr=0.05, momentum=0.9))
-    losses = []
-    for _ in case.facts["sgd_losses"]:
-        losses.append(backward(model, case)[1])
-        optimizer.step()
-    assert losses == pytest.approx(case.facts["sgd_losses"], rel=STEPS)
+def test_lora_sgd_steps(case: Case, differences: Differences) -> None:
+    expected = case.facts["sgd_losses"]
+    for step, found in enumerate(sgd_losses(case, len(expected))):
+        differences.add(case, "SGD losses", found, expected[step], STEPS, f"step {step}")
+    differences.check()
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_layer_decay_groups(case: Case) -> None:
-    model = tuned(case)
-    names = {id(p): name for name, p in model.named_parameters()}
-
-    def comparable(groups: list[dict], name: Any) -> list[tuple[float, float, list[str]]]:
+    def comparable(groups: list[dict[str, Any]]) -> list[tuple[float, float, list[str]]]:
         return sorted(
-            (round(g["lr_scale"], 12), g["weight_decay"], sorted(map(name, g["params"])))
-            for g in groups
+            (round(g["lr_scale"], 12), g["weight_decay"], sorted(g["params"])) for g in groups
         )
 
-    found = comparable(parameter_groups(model, 0.05, 0.65), lambda p: names[id(p)])
-    assert found == comparable(case.facts["lr_groups_layer_decay_065_wd_005"], str)
+    stored = [found for key in case.facts if (found := GROUPS.fullmatch(key))]
+    assert stored
+    for name in stored:
+        layer_decay, weight_decay = (float(f"{name[i]}.{name[i + 1]}") for i in (1, 3))
+        found = comparable(groups_of(tuned(case), weight_decay, layer_decay))
+        assert found == comparable(case.facts[name[0]])
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_plain_vit(case: Case) -> None:
+def test_plain_vit(case: Case, differences: Differences) -> None:
     logits, loss, grads = backward(plain(case), case)
-    assert largest_difference(logits, case.arrays["full_logits"]) < FORWARD
-    assert loss == pytest.approx(case.facts["full_loss"], rel=FORWARD)
-    assert_norms(grads, case.facts["full_grad_norms"])
+    differences.add(case, "plain ViT's logits", logits, case.arrays["full_logits"], FORWARD)
+    differences.add(case, "plain ViT's loss", loss, case.facts["full_loss"], FORWARD)
+    differences.add_norms(case, "plain ViT's norms", grads, case.facts["full_grad_norms"])
+    differences.check()
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_saved_adapter_computes_the_authors_logits_in_plain_peft(
-    case: Case, tmp_path: Path
+    case: Case, tmp_path: Path, differences: Differences
 ) -> None:
     ADAPTERS["lora"].save(tuned(case), tmp_path, {"labels": []})
     base = plain_vit(case.config)
@@ -146,7 +168,8 @@ def test_saved_adapter_computes_the_authors_logits_in_plain_peft(
     loaded = PeftModel.from_pretrained(base, tmp_path).eval()
     with torch.no_grad():
         logits = loaded(torch.from_numpy(case.arrays["x"]))
-    assert largest_difference(logits, case.arrays["logits"]) < FORWARD
+    differences.add(case, "logits in plain peft", logits, case.arrays["logits"], FORWARD)
+    differences.check()
 
 
 @pytest.mark.parametrize("case", cases("lora_vit_base_trainable*.json", needs=()))
@@ -155,6 +178,6 @@ def test_trainable_share_of_vit_base(case: Case) -> None:
     for rank, expected in case.facts.items():
         model = ADAPTERS["lora"].attach(copy.deepcopy(base), TunerConfig("lora", int(rank)))
         total = sum(p.numel() for p in model.parameters())
-        trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-        assert [trainable, total] == expected[:2]
-        assert 100 * trainable / total == pytest.approx(expected[2], rel=1e-12)
+        trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        assert [trained, total] == expected[:2]
+        assert 100 * trained / total == pytest.approx(expected[2], rel=1e-12)
