@@ -28,7 +28,7 @@ from radlearn.models.critics import Critic, CriticConfig
 from radlearn.models.mrm import MRM
 from radlearn.models.published import DECODER_BIAS, export_mrm
 from radlearn.models.registration import Registration, RegistrationConfig
-from radlearn.translation.modes import MODES
+from radlearn.translation.modes import MODES, Mode
 
 MRM_CONFIG = {
     "low": 32,
@@ -65,6 +65,7 @@ SCHEDULE = {
     "min_lr": 0.0,
     "at_epoch": [0, 1.25, 2.5, 2.75, 11, 29.5, 30],
 }
+MODES_MADE = ("NC+R", "NC", "C", "C+R", "P2P")
 REGGAN = {"size": 32, "steps": 3, "precision": "float64"}
 
 
@@ -153,9 +154,9 @@ def write_reggan(path: Path, seed: int) -> None:
         "metric_fake": (real + 0.1 * rng.standard_normal(real.shape)).astype(np.float32),
     }
     facts: dict[str, Any] = {"seed": seed, **REGGAN}
-    names = {mode: mode.upper() for mode in ("nc+r", "nc", "c", "c+r", "p2p")}
-    for mode, name in names.items():
-        nets = {reggan.PUBLISHED[net]: small(net, mode) for net in MODES[mode].networks}
+    for name in MODES_MADE:
+        mode = MODES[name.lower()]
+        nets = {reggan.PUBLISHED[net]: small(net, mode) for net in sorted(mode.networks)}
         facts[name] = {
             "state_dict": {net: shapes(built.state_dict()) for net, built in nets.items()},
             "parameters": {
@@ -166,7 +167,7 @@ def write_reggan(path: Path, seed: int) -> None:
 
     case = Case(path)
     facts["metrics_background_excluded"] = reggan.scores(case)
-    for name in names.values():
+    for name in MODES_MADE:
         start, end = reggan.at_start(case, name, {}), reggan.trained(case, name)
         del start["logged"]
         for key, value in (start | end).items():
@@ -186,13 +187,13 @@ def write_schedule(path: Path) -> None:
     write(path, SCHEDULE | {"lr_at": schedule.rates(Case(path))})
 
 
-def small(name: str, mode: str) -> nn.Module:
+def small(name: str, mode: Mode) -> nn.Module:
     """A network of RegGAN at widths that take no time."""
     if name == "R":
         return Registration(RegistrationConfig(widths=(4, 6, 8), middle=10, blocks=2))
     if name.startswith("G"):
         return ResNetGenerator(ResNetConfig(width=4, blocks=2))
-    return Critic(CriticConfig(channels=1 + MODES[mode].conditional, width=4))
+    return Critic(CriticConfig(channels=1 + mode.conditional, width=4))
 
 
 def shapes(state: dict[str, Tensor]) -> dict[str, list[int]]:
