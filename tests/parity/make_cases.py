@@ -201,7 +201,7 @@ def shapes(state: dict[str, Tensor]) -> dict[str, list[int]]:
 
 
 def norms(gradients: dict[str, Tensor]) -> dict[str, float]:
-    return {name: float(gradient.double().norm()) for name, gradient in gradients.items()}
+    return {name: float(gradient.norm()) for name, gradient in gradients.items()}
 
 
 def write(path: Path, facts: dict[str, Any], arrays: dict[str, Any] | None = None) -> None:
