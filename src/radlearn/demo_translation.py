@@ -27,7 +27,7 @@ SHOWN = ("paper_psnr", "paper_ssim", "standard_ssim")
 TRAINING: dict[str, Any] = {
     "misalign": LEVEL,
     "size": "tiny",
-    "steps": 300,
+    "steps": 180,
     "batch": 4,
     "lr": 7e-4,
     "average": 0.98,
