@@ -108,7 +108,7 @@ def _finetuning(values: Values, only: tuple[str, ...], path: Path) -> Recipe:
         finding=paper.get("finding", ""),
     )
     if not recipe.grid:
-        return _with_places(recipe, recipe.backbones.keys(), set(recipe.stores), path)
+        return _with_places(recipe, recipe.backbones.keys(), set(), path)
     known = {
         "init": {"scratch": {}, **recipe.backbones},
         "tuner": recipe.tuners,

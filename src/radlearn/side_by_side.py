@@ -22,6 +22,7 @@ from radlearn.worker import PATIENCE
 
 LOOK_EVERY = 0.2  # seconds
 FOREVER = -1.0
+WORKER = (sys.executable, "-m", "radlearn.worker")
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -182,10 +183,7 @@ class _SideBySide:
         told = {name: os.environ.get(name, threads) for name in THREADS}
         with log.open("ab") as file:
             return subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "radlearn.worker", str(task.run)),
-                    *(task.command, *task.arguments),
-                ],
+                [*WORKER, str(task.run), task.command, *task.arguments],
                 stdin=subprocess.PIPE,
                 stdout=file,
                 stderr=subprocess.STDOUT,

@@ -81,12 +81,15 @@ def rows_of(recipe: TranslationRecipe, runs: Sequence[Trained], resamples: int) 
 def contrasts_of(
     recipe: TranslationRecipe, runs: Sequence[Trained], resamples: int
 ) -> list[Contrast]:
-    """The recipe's first mode against each of the others, misalignment by misalignment."""
+    """The first mode against each of the others, and each with +r against itself without."""
     mode, *others = recipe.grid["mode"]
+    pairs = [(mode, others)]
+    pairs += [(f"{one}+r", [one]) for one in recipe.grid["mode"] if f"{one}+r" in others]
     return [
         contrast
         for level in recipe.grid["level"]
-        for contrast in contrasts(runs, mode, others, level, resamples)
+        for first, second in pairs
+        for contrast in contrasts(runs, first, second, level, resamples)
     ]
 
 
@@ -104,9 +107,9 @@ def write_table(recipe: TranslationRecipe, out: Path, resamples: int, command: s
     seconds = {mode: seconds_of(runs, mode) for mode in recipe.grid["mode"]}
     write_json(out / "results.json", _as_json(recipe, runs, rows, found, seconds))
     scores, differences, each = _scores(rows), _differences(found), _each_patient(found)
-    cost = _cost(rows, seconds)
+    cost, counted = _cost(rows, seconds), _wins(recipe, found)
     tables = [*scores, cost, *differences, *each]
-    write_text(out / "table.md", "\n".join(markdown(table) for table in tables))
+    write_text(out / "table.md", "\n".join([*map(markdown, tables), counted, ""]))
     _page(
         recipe,
         out,
@@ -116,7 +119,11 @@ def write_table(recipe: TranslationRecipe, out: Path, resamples: int, command: s
             Section(
                 "Scores", scores[0].caption, [*map(_bare, scores), *_forests(rows), definitions()]
             ),
-            *([Section("Who is better", _wins(found), [*differences, *each])] if found else []),
+            *(
+                [Section("Who is better", _wins(recipe, found), [*differences, *each])]
+                if found
+                else []
+            ),
             *curve_sections(runs, seconds, recipe.grid["mode"], recipe.grid["level"]),
             *panel_sections(runs, recipe.grid["mode"], recipe.grid["level"]),
             Section("What it costs", cost.caption, [_bare(cost)]),
@@ -220,18 +227,24 @@ def _cost(rows: Sequence[Row], seconds: dict[str, float | None]) -> Table:
     )
 
 
-def _wins(found: Sequence[Contrast]) -> str:
-    """Over everything that was compared, by PSNR and SSIM as the paper counts."""
-    parts = []
-    for name in ("paper_psnr", "paper_ssim"):
-        won, lost = (sum(c.scores[name][key] for c in found) for key in ("won", "lost"))
-        overall = [c.scores[name]["overall"] for c in found]
-        above, below = sum(o["low"] > 0 for o in overall), sum(o["high"] < 0 for o in overall)
-        parts.append(
-            f"in {SCORES[name].split(',')[0]} {found[0].mode} is better for {won} patients and "
-            f"worse for {lost}; of {len(found)} intervals {above} lie above zero and {below} below"
-        )
-    return f"Over all comparisons below, {'; '.join(parts)}."
+def _wins(recipe: TranslationRecipe, found: Sequence[Contrast]) -> str:
+    """Over everything that was compared, by PSNR and SSIM as the paper counts; and the paper's."""
+    sentences = []
+    for mode in dict.fromkeys(contrast.mode for contrast in found):
+        mine = [contrast for contrast in found if contrast.mode == mode]
+        parts = []
+        for name in ("paper_psnr", "paper_ssim"):
+            won, lost = (sum(c.scores[name][key] for c in mine) for key in ("won", "lost"))
+            overall = [c.scores[name]["overall"] for c in mine]
+            above, below = sum(o["low"] > 0 for o in overall), sum(o["high"] < 0 for o in overall)
+            parts.append(
+                f"in {SCORES[name].split(',')[0]} {mode} is better for {won} patients and worse "
+                f"for {lost}; of {len(mine)} intervals {above} lie above zero and {below} below"
+            )
+        sentences.append(f"Over all comparisons of {mode} below, {'; '.join(parts)}.")
+    if recipe.finding:
+        sentences.append(f"The paper, on its own patients: {recipe.finding}")
+    return " ".join(sentences)
 
 
 def _forests(rows: Sequence[Row]) -> list[Figure]:

@@ -1,6 +1,7 @@
 """The table of a grid: means over seeds, paired differences, and no mixing of splits."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,8 @@ import pytest
 from radlearn.errors import InputError
 from radlearn.files import write_json
 from radlearn.metrics.classification import mean_auroc
-from radlearn.recipe import Recipe
-from radlearn.table import contrasts, run_of, score_cells, write_table
+from radlearn.recipe import Recipe, Reported
+from radlearn.table import contrasts, run_of, score_cells, write_backbones, write_table
 
 LABELS = ("Edema", "Mass", "Rare")
 GRID = {"init": ["mrm", "scratch"], "tuner": ["lora", "full"], "fraction": [1.0], "seed": [0, 1]}
@@ -22,7 +23,7 @@ def recipe() -> Recipe:
     return Recipe("Grid", {}, {}, {"mrm": {}}, {}, {"lora": {}, "full": {}}, GRID, {}, ("Mass",))
 
 
-def finish(out: Path, recipe: Recipe, fingerprint: str = "abc") -> None:
+def finish(out: Path, recipe: Recipe, fingerprint: str = "abc", by_data: bool = False) -> None:
     """Predictions of 60 records of 30 patients; mrm knows more than scratch."""
     rng = np.random.default_rng(0)
     truth = (rng.random((60, 3)) < 0.4).astype(float)
@@ -42,7 +43,8 @@ def finish(out: Path, recipe: Recipe, fingerprint: str = "abc") -> None:
         run = run_of(out, cell)
         run.mkdir(parents=True)
         pl.DataFrame(columns).write_parquet(run / "predictions.parquet")
-        write_json(run / "results.json", {"finished": True, "fingerprints": {"test": fingerprint}})
+        printed = f"{cell.data}-print" if by_data else fingerprint
+        write_json(run / "results.json", {"finished": True, "fingerprints": {"test": printed}})
         write_json(run / "config.json", recipe.flags(cell) | {"device": "cpu"})
 
 
@@ -93,3 +95,70 @@ def test_runs_on_different_splits_are_not_put_in_one_table(tmp_path: Path, recip
     write_json(last, {"finished": True, "fingerprints": {"test": "other"}})
     with pytest.raises(InputError, match="different splits"):
         score_cells(recipe, tmp_path, resamples=10)
+
+
+def test_runs_trained_otherwise_than_the_recipe_says_are_refused(
+    tmp_path: Path, recipe: Recipe
+) -> None:
+    finish(tmp_path, recipe)
+    other = replace(recipe, finetune={"lr": 0.5})
+    with pytest.raises(InputError, match=r"lr = None, and the recipe says 0\.5"):
+        score_cells(other, tmp_path, resamples=10)
+
+
+def test_an_interval_is_over_seeds_too(tmp_path: Path, recipe: Recipe) -> None:
+    finish(tmp_path, recipe)
+    cell = next(c for c in recipe.cells() if (c.init, c.tuner, c.seed) == ("mrm", "lora", 1))
+    path = run_of(tmp_path, cell) / "predictions.parquet"
+    table = pl.read_parquet(path)
+    table.with_columns(-pl.col(f"logit:{name}") for name in LABELS).write_parquet(path)
+    row = score_cells(recipe, tmp_path, resamples=200)[0]
+    good, bad = row.by_seed[:, -1]
+    assert good > 0.8 and bad < 0.2 and row.point[-1] == pytest.approx((good + bad) / 2)
+    interval = row.interval(-1)
+    assert interval.low < bad + 0.02 and interval.high > good - 0.02, "a seed alone may be drawn"
+
+
+PAPER = Reported({"data": "nih", "tuner": "lora"}, 0.806, "their list")
+
+
+def test_a_grid_over_data_sets_has_the_papers_table_and_numbers(
+    tmp_path: Path, recipe: Recipe
+) -> None:
+    grid = GRID | {"data": ["nih", "rsna"], "seed": [0]}
+    several = replace(
+        recipe, grid=grid, labels=(), reported=(PAPER,), finding="LoRA better in 13 of 18 tasks."
+    )
+    finish(tmp_path, several, by_data=True)
+    rows = score_cells(several, tmp_path, resamples=100)
+    assert len(rows) == 8 and {row.data for row in rows} == {"nih", "rsna"}
+    found = contrasts(rows, ["mean of labels"])
+    assert {c.data for c in found} == {"nih", "rsna"} and len(found) == 8
+    write_table(several, tmp_path, 100, "radlearn compare grid")
+    text = (tmp_path / "table.md").read_text()
+    assert "| start | data | 100 % lora | 100 % full |" in text
+    assert "0.806 | their list |" in text and text.count("none known") == 6
+    lora = [c.difference.value for c in found if c.second.endswith("lora") and "full" in c.first]
+    won = sum(value > 0 for value in lora)
+    assert f"lora against full: better in {won} of 4, worse in {4 - won}" in text
+    assert "The paper: LoRA better in 13 of 18 tasks." in text
+    assert "nih-print" in text and "rsna-print" in text
+
+
+def test_each_data_set_has_one_split(tmp_path: Path, recipe: Recipe) -> None:
+    grid = GRID | {"data": ["nih", "rsna"], "seed": [0]}
+    several = replace(recipe, grid=grid, labels=())
+    finish(tmp_path, several, by_data=True)
+    last = run_of(tmp_path, several.cells()[-1]) / "results.json"
+    write_json(last, {"finished": True, "fingerprints": {"test": "other"}})
+    with pytest.raises(InputError, match=r"different splits: .*rsna.* on other, others on rsna"):
+        score_cells(several, tmp_path, resamples=10)
+
+
+def test_a_recipe_without_a_grid_shows_what_its_backbones_came_to(
+    tmp_path: Path, recipe: Recipe
+) -> None:
+    done = {"finished": True, "final": {"image": 0.51234, "val_report": None}}
+    write_json(tmp_path / "backbones" / "mrm" / "results.json", done)
+    write_backbones(replace(recipe, grid={}), tmp_path)
+    assert "| mrm | image 0.5123 |" in (tmp_path / "table.md").read_text()
