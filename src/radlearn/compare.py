@@ -1,5 +1,6 @@
 """`radlearn compare`: a recipe's stores, backbones and grid of runs, and the table they give."""
 
+import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,8 +137,7 @@ def make_backbones(recipe: AnyRecipe, out: Path, jobs: int = 1) -> None:
             raise InputError(f"the backbones {', '.join(waiting)} start from each other")
         for name in [name for name, values in ready.items() if "file" in values]:
             with alone(out, f"backbone-{name}", FOREVER):
-                if not (out / "backbones" / name / "model.safetensors").exists():
-                    _import(out, name, ready[name])
+                _import(out, name, ready[name])
             del waiting[name], ready[name]
         tasks = [_pretraining(out, name, values) for name, values in ready.items()]
         _pretrain(tasks, out, jobs)
@@ -189,9 +189,13 @@ def _prepare_pairs(out: Path, name: str, values: dict[str, Any]) -> None:
 
 
 def _import(out: Path, name: str, values: dict[str, Any]) -> None:
+    folder, part = out / "backbones" / name, out / "backbones" / f".{name}.part"
+    if folder.exists():
+        return
+    shutil.rmtree(part, ignore_errors=True)
     flags = {key: value for key, value in values.items() if key != "file"}
-    given = [values["file"], "--out", str(out / "backbones" / name), *arguments(flags)]
-    start("import", given)
+    start("import", [values["file"], "--out", str(part), *arguments(flags)])
+    part.rename(folder)
 
 
 def _pretraining(out: Path, name: str, values: dict[str, Any]) -> Task:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import tyro
-from tokenizers import Tokenizer, models
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 from data.fakes import dicom, picture, write
 from radlearn.cli import COMMANDS, _load, call
@@ -126,7 +126,9 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     words = ["[PAD]", "[UNK]", "[CLS]", "[MASK]", "no", "acute", "process"]
     whole = {word: number for number, word in enumerate(words)}
     whole |= {f"word{number}": number for number in range(len(words), 30_000)}
-    Tokenizer(models.WordPiece(whole, unk_token="[UNK]")).save(str(folder / "wordpiece.json"))
+    tokenizer = Tokenizer(models.WordPiece(whole, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.save(str(folder / "wordpiece.json"))
     return folder
 
 

@@ -1,6 +1,11 @@
-"""`radlearn compare` of translations by the real commands: store, runs, table; nothing twice."""
+"""`radlearn compare` by the real commands: store, runs, table; nothing twice, kill -9 or not."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -45,6 +50,7 @@ def test_a_grid_of_translations_ends_in_a_table_and_goes_on(
     monkeypatch.setenv("HEADS", str(tmp_path / "heads"))
     (tmp_path / "heads.toml").write_text(RECIPE)
     given = ("compare", tmp_path / "heads.toml", "--out", tmp_path / "out", "--resamples", 50)
+    given = (*given, "--jobs", 1)
     assert run(*given, "--table-only", "True") == 2
     assert run(*given) == 0
     written = json.loads((tmp_path / "out" / "results.json").read_text())
@@ -57,3 +63,33 @@ def test_a_grid_of_translations_ends_in_a_table_and_goes_on(
     assert len(before) == 3, "two generators and a registration"
     assert run(*given) == 0
     assert {path: path.stat().st_mtime_ns for path in runs.rglob("*.safetensors")} == before
+
+
+@pytest.mark.slow
+def test_a_grid_that_was_killed_finishes_and_repeats_no_cell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_heads(tmp_path / "heads", 2, 32, 3)
+    monkeypatch.setenv("HEADS", str(tmp_path / "heads"))
+    seeds = RECIPE.replace("seed = [0]", "seed = [0, 1]").replace("steps = 2", "steps = 40")
+    (tmp_path / "heads.toml").write_text(seeds)
+    out = tmp_path / "out"
+    command = [
+        *(sys.executable, "-m", "radlearn.cli", "compare", str(tmp_path / "heads.toml")),
+        *("--out", str(out), "--resamples", "50", "--jobs", "2"),
+    ]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    while not (before := times(out)) and process.poll() is None:
+        time.sleep(0.1)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert 0 < len(before) < 4, "killed in the middle"
+    assert subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode == 0
+    after = times(out)
+    assert len(after) == 4 and before.items() <= after.items()
+    assert json.loads((out / "results.json").read_text())["cells"] == {"finished": 4, "all": 4}
+
+
+def times(out: Path) -> dict[Path, int]:
+    """When each finished cell was finished."""
+    return {path: path.stat().st_mtime_ns for path in out.glob("runs/*/results.json")}
