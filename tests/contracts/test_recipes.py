@@ -60,6 +60,7 @@ def test_every_value_of_every_recipe_is_a_flag_of_its_command(
 ) -> None:
     if scale not in scales(path):
         pytest.skip(f"{path.stem} has one scale")
+    (tmp_path / "nih").mkdir()  # a folder of images has to be there
     for place in PLACES:
         monkeypatch.setenv(place, str(tmp_path))
     recipe = read_recipe(path, scale)  # type: ignore[arg-type]
