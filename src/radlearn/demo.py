@@ -10,6 +10,7 @@ from radlearn.cli import call
 from radlearn.compare import make_backbones, run_cells, show_table
 from radlearn.demo_translation import translation
 from radlearn.engine.log import console
+from radlearn.errors import InputError
 from radlearn.recipe import Cell, Recipe
 from radlearn.records.phantoms import LABEL_NAMES, write_phantoms
 from radlearn.report.page import Gallery, Picture, Section
@@ -101,7 +102,8 @@ def demo(config: DemoConfig) -> None:
         write_phantoms(hospital, PATIENTS, 2 * SIZE, config.seed)
     experiment = recipe(hospital, config.seed)
     make_backbones(experiment, out)
-    run_cells(experiment, out, experiment.cells())
+    for cell, reason in run_cells(experiment, out, experiment.cells()).items():
+        raise InputError(f"{cell} failed: {reason}")
     run = run_of(out, Cell("mrm", "lora", 1.0, config.seed))
     given = [run, hospital / "dicom", "--out", out / "predictions.csv", "--saliency", out / "maps"]
     call("predict", [str(one) for one in given])
