@@ -10,10 +10,9 @@ import polars as pl
 from jaxtyping import Float, Float16, Float32
 
 from radlearn.errors import InputError
-from radlearn.files import read_json
 from radlearn.records.record import Split
+from radlearn.records.store import read_info, read_rows
 
-FORMAT = 1
 KIND = "pairs"
 
 
@@ -85,32 +84,13 @@ def open_pairs(path: Path) -> PairStore:
         InputError: there is none, it is not finished, or it holds something else.
     """
     path = Path(path).resolve()
-    if not path.is_dir():
-        raise InputError(
-            f"no store at {path}: there is no such folder; make one with radlearn prepare mri-pairs"
-        )
-    if not (path / "store.json").exists() and (path / "parts").is_dir():
-        raise InputError(f"the store {path} is not finished: run the same prepare command again")
-    info = read_json(path / "store.json", "a store of pairs")
-    if not isinstance(info, dict) or info.get("format") != FORMAT:
-        raise InputError(f"{path} is no store that this version can read; prepare it again")
+    info = read_info(path, "a store of pairs", "radlearn prepare mri-pairs")
     if info.get("kind") != KIND:
         raise InputError(
             f"{path} holds radiographs, not pairs: use pretrain or finetune on it, or make a "
             "store of pairs with radlearn prepare mri-pairs"
         )
-    try:
-        rows = pl.read_parquet(path / "records.parquet", glob=False)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise InputError(
-            f"cannot read {path / 'records.parquet'}: {error}; prepare it again"
-        ) from error
-    if rows.height != info["count"]:
-        raise InputError(
-            f"the store {path} is damaged: {rows.height} pairs where store.json says "
-            f"{info['count']}; prepare it again"
-        )
-    return PairStore(path, info, rows)
+    return PairStore(path, info, read_rows(path, info["count"], "pairs"))
 
 
 def rows_of(store: PairStore, split: Split | None) -> list[int]:

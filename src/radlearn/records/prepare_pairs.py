@@ -20,9 +20,10 @@ from radlearn.records.finish import described_splits, write_set_aside
 from radlearn.records.keys import hashed, read_key, store_key
 from radlearn.records.pair_exam import build
 from radlearn.records.pair_settings import PairsConfig
-from radlearn.records.pair_store import FORMAT, KIND, PairStore, open_pairs, volume_name
+from radlearn.records.pair_store import KIND, PairStore, open_pairs, volume_name
 from radlearn.records.record import SetAside, Split
 from radlearn.records.splits import drawn, order
+from radlearn.records.store import FORMAT
 
 __all__ = ["PairsConfig", "prepare_pairs", "run"]
 

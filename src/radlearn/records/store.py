@@ -117,31 +117,52 @@ def open_store(path: Path) -> Store:
         InputError: there is no store, it is not finished, or another version wrote it.
     """
     path = Path(path).resolve()
-    if not path.is_dir():
-        raise InputError(
-            f"no store at {path}: there is no such folder; make one with radlearn prepare"
-        )
-    if not (path / "store.json").exists() and (path / "parts").is_dir():
-        raise InputError(f"the store {path} is not finished: run the same prepare command again")
-    info = read_json(path / "store.json", "a store")
-    if isinstance(info, dict) and info.get("kind") == "pairs":
+    info = read_info(path, "a store", "radlearn prepare")
+    if info.get("kind") == "pairs":
         raise InputError(
             f"{path} holds pairs of scans, not radiographs: use radlearn translate on it"
         )
+    return Store(path, info, read_rows(path, info["count"], "records"))
+
+
+def read_info(path: Path, what: str, made_by: str) -> dict[str, Any]:
+    """store.json of a finished store of either kind.
+
+    Args:
+        what: what is looked for, for the error.
+        made_by: the command that makes one.
+
+    Raises:
+        InputError: there is none, it is not finished, or another version wrote it.
+    """
+    if not path.is_dir():
+        raise InputError(f"no store at {path}: there is no such folder; make one with {made_by}")
+    if not (path / "store.json").exists() and (path / "parts").is_dir():
+        raise InputError(f"the store {path} is not finished: run the same prepare command again")
+    info = read_json(path / "store.json", what)
     if not isinstance(info, dict) or info.get("format") != FORMAT:
         raise InputError(f"{path} is no store that this version can read; prepare it again")
+    return info
+
+
+def read_rows(path: Path, count: int, what: str) -> pl.DataFrame:
+    """records.parquet of a store whose store.json counts `count` of `what`.
+
+    Raises:
+        InputError: it cannot be read, or holds another number.
+    """
     try:
         rows = pl.read_parquet(path / "records.parquet", glob=False)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise InputError(
             f"cannot read {path / 'records.parquet'}: {error}; prepare it again"
         ) from error
-    if rows.height != info["count"]:
+    if rows.height != count:
         raise InputError(
-            f"the store {path} is damaged: {rows.height} records where store.json says "
-            f"{info['count']}; prepare it again"
+            f"the store {path} is damaged: {rows.height} {what} where store.json says "
+            f"{count}; prepare it again"
         )
-    return Store(path, info, rows)
+    return rows
 
 
 @dataclass(frozen=True, eq=False)
