@@ -12,7 +12,7 @@ from radlearn.errors import InputError
 from radlearn.generators import GENERATORS
 from radlearn.records.phantom_heads import write_heads
 from radlearn.translation.config import TranslateConfig
-from radlearn.translation.modes import MODES
+from radlearn.translation.modes import MODES, Weights
 from radlearn.translation.networks import NetworksConfig, build_networks
 from radlearn.translation.run import translate
 
@@ -104,6 +104,17 @@ def _stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
         return whole(self, at)
 
     monkeypatch.setattr(TranslationBatches, "__call__", until)
+
+
+def test_the_weights_of_a_run_are_those_of_its_flags() -> None:
+    def weights(mode: str, **flags: float) -> Weights:
+        return TranslateConfig((Path("s"),), Path("r"), mode=mode, **flags).trained_mode().weights
+
+    assert weights("nc+r", anchor=0.0) == Weights()
+    assert weights("nc+r") == Weights(anchor=1.0)
+    assert weights("p2p", adversarial=5.0) == Weights(adversarial=5.0, direct=100.0)
+    with pytest.raises(InputError, match="munit weighs its own critics"):
+        TranslateConfig((Path("s"),), Path("r"), host="munit", adversarial=0.5)
 
 
 def test_unpaired_training_and_a_mode_that_needs_pairs(heads: Path, tmp_path: Path) -> None:

@@ -32,6 +32,8 @@ class TranslateConfig:
     """Width and depth of all networks."""
     anchor: float | None = None
     """Weight that holds G(a) in a's place; 0 as published; default: 1 with +r, else 0."""
+    adversarial: float = 1.0
+    """Weight of the critics: below 1 nearer in mean, above 1 sharper; on resnet alone."""
     misalign: int | None = None
     """Bring training pairs out of line: RegGAN's level, 0 to 5."""
     elastic: float = 0.0
@@ -74,8 +76,13 @@ class TranslateConfig:
             raise InputError(f"mode {self.mode} needs pairs; without them there are nc and c")
         if self.dims == 3 and (len(self.patch) != 3 or min(self.patch) < 1):
             raise InputError("--patch takes a depth, a height and a width, such as 32 96 96")
-        if (self.anchor or 0.0) < 0:
-            raise InputError("--anchor must be 0 or above")
+        for name in ("anchor", "adversarial"):
+            if (getattr(self, name) or 0.0) < 0:
+                raise InputError(f"--{name} must be 0 or above")
+        if self.adversarial != 1 and self.host != "resnet":
+            raise InputError(
+                f"--adversarial is for --host resnet; {self.host} weighs its own critics"
+            )
         self.misalignment()
 
     def trained_mode(self) -> Mode:
@@ -83,7 +90,8 @@ class TranslateConfig:
         mode, anchor = MODES[self.mode], self.anchor
         if anchor is None:
             anchor = 1.0 if "R" in mode.networks else 0.0
-        return replace(mode, weights=replace(mode.weights, anchor=anchor))
+        weights = replace(mode.weights, anchor=anchor, adversarial=self.adversarial)
+        return replace(mode, weights=weights)
 
     def misalignment(self) -> Misalignment:
         return Misalignment(self.misalign, self.elastic)
