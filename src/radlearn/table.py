@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from radlearn.evaluate import finished_results
 from radlearn.files import write_json, write_text
+from radlearn.metrics.finished import finished_results
 from radlearn.recipe import Recipe, percent
 from radlearn.report.figures import Score
 from radlearn.report.overview import grid_sections, overview_page

@@ -9,9 +9,10 @@ import numpy as np
 
 from radlearn.engine.folder import FREE
 from radlearn.errors import InputError
-from radlearn.evaluate import Predictions, finished_results, predictions_of
 from radlearn.files import read_json
 from radlearn.metrics.classification import rankings
+from radlearn.metrics.finished import finished_results
+from radlearn.metrics.predictions import Predictions, predictions_of
 from radlearn.metrics.statistics import (
     Interval,
     bootstrap_p,

@@ -111,7 +111,7 @@ def test_runs_of_two_missions_are_refused(
 ) -> None:
     one, other = write_run(tmp_path / "one"), write_run(tmp_path / "tuned")
     (other / "config.json").write_text('{"mission": "finetuning"}')
-    assert "evaluate runs of one mission together" in refused(capsys, one, other)
+    assert "evaluate runs of one kind together" in refused(capsys, one, other)
     assert "--step is for translations" in refused(capsys, other, "--step", 10)
     assert "--labels is for fine-tuned runs" in refused(capsys, one, "--labels", "sick")
 

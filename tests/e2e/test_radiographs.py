@@ -15,8 +15,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from e2e.conftest import TUNERS, run
-from radlearn.evaluate import read_predictions
 from radlearn.finetuning.tuned import load_tuned
+from radlearn.metrics.predictions import read_predictions
 from radlearn.models.backbone import read_model
 from radlearn.records.store import open_store
 from radlearn.records.transforms import evaluated, normalised

@@ -12,14 +12,10 @@ from sklearn.metrics import roc_auc_score
 
 from radlearn.cli import main
 from radlearn.errors import InputError
-from radlearn.evaluate import (
-    EvaluateConfig,
-    compare_runs,
-    evaluate_run,
-    mistakes,
-    print_comparison,
-    print_evaluation,
-)
+from radlearn.evaluate import EvaluateConfig, evaluate_run
+from radlearn.evaluate_labels import compare_labels
+from radlearn.metrics.predictions import mistakes
+from radlearn.metrics.tables import print_comparison, print_evaluation
 
 QUICK = EvaluateConfig(resamples=100)
 
@@ -129,7 +125,7 @@ def test_only_the_labels_asked_for(tmp_path: Path) -> None:
 
 def test_identical_runs_do_not_differ(tmp_path: Path) -> None:
     runs = [write_run(tmp_path / name, table()) for name in "ab"]
-    found = compare_runs(runs, QUICK)
+    found = compare_labels(runs, QUICK)
     sick = found["pairs"][0]["labels"]["sick"]
     assert (sick["difference"]["value"], sick["difference"]["low"]) == (0, 0)
     assert sick["p_bootstrap"] == sick["p_delong"] == sick["p_delong_holm"] == 1
@@ -139,7 +135,7 @@ def test_identical_runs_do_not_differ(tmp_path: Path) -> None:
 def test_a_better_run_is_found_to_be_better(tmp_path: Path) -> None:
     bad = write_run(tmp_path / "bad", table(seed=1, skill=0.0))
     good = write_run(tmp_path / "good", table(seed=2, skill=3.0))
-    found = compare_runs([bad, good], QUICK)
+    found = compare_labels([bad, good], QUICK)
     pair = found["pairs"][0]
     assert (pair["first"], pair["second"]) == ("bad", "good")
     sick = pair["labels"]["sick"]
@@ -157,7 +153,7 @@ def test_a_better_run_is_found_to_be_better(tmp_path: Path) -> None:
 
 def test_three_runs_make_three_pairs(tmp_path: Path) -> None:
     runs = [write_run(tmp_path / str(seed), table(seed)) for seed in range(3)]
-    pairs = compare_runs(runs, QUICK)["pairs"]
+    pairs = compare_labels(runs, QUICK)["pairs"]
     assert [(p["first"], p["second"]) for p in pairs] == [("0", "1"), ("0", "2"), ("1", "2")]
 
 
@@ -189,7 +185,7 @@ def other_labels(predictions: pl.DataFrame) -> pl.DataFrame:
 def test_runs_on_other_records_are_refused(tmp_path: Path, change: Any, reason: str) -> None:
     runs = [write_run(tmp_path / "a", table()), write_run(tmp_path / "b", change(table()))]
     with pytest.raises(InputError, match=reason):
-        compare_runs(runs, QUICK)
+        compare_labels(runs, QUICK)
 
 
 def test_another_fingerprint_is_refused(tmp_path: Path) -> None:
@@ -198,13 +194,13 @@ def test_another_fingerprint_is_refused(tmp_path: Path) -> None:
         write_run(tmp_path / "b", table(), fingerprints={"test": "xyz"}),
     ]
     with pytest.raises(InputError, match="fingerprints of their test splits differ"):
-        compare_runs(runs, QUICK)
+        compare_labels(runs, QUICK)
 
 
 def test_patients_under_other_names_are_the_same_patients(tmp_path: Path) -> None:
     renamed = table().with_columns("x" + pl.col("patient"))
     runs = [write_run(tmp_path / "a", table()), write_run(tmp_path / "b", renamed)]
-    assert compare_runs(runs, QUICK)["patients"] == 60
+    assert compare_labels(runs, QUICK)["patients"] == 60
 
 
 def test_an_unfinished_run_says_how_to_finish(tmp_path: Path) -> None:

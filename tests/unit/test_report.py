@@ -14,7 +14,8 @@ import PIL.Image
 import polars as pl
 import pytest
 
-from radlearn.evaluate import EvaluateConfig, compare_runs, evaluate_run
+from radlearn.evaluate import EvaluateConfig, evaluate_run
+from radlearn.evaluate_labels import compare_labels
 from radlearn.files import write_json
 from radlearn.report import page
 from radlearn.report.comparison import differences, side_by_side
@@ -312,7 +313,7 @@ def test_page_takes_what_evaluate_gives(runs: list[Path]) -> None:
 def test_comparison_takes_what_evaluate_gives(runs: list[Path]) -> None:
     config = EvaluateConfig(tuple(runs), resamples=50)
     scored = {run.name: evaluate_run(run, config) for run in runs}
-    compared = compare_runs(runs, config)
+    compared = compare_labels(runs, config)
     sections = [*side_by_side(scored), differences(compared)]
     read = check_stands_alone(overview_page(runs[0] / "p.html", "Two", {}, sections, {}))
     difference = compared["pairs"][0]["labels"]["Edema"]["difference"]

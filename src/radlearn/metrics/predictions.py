@@ -9,7 +9,7 @@ import polars as pl
 from jaxtyping import Float
 
 from radlearn.errors import InputError
-from radlearn.files import read_json
+from radlearn.metrics.finished import finished_results, read_predicted, refuse_columns
 
 
 class Predictions(NamedTuple):
@@ -33,24 +33,6 @@ class Predictions(NamedTuple):
         )
 
 
-def finished_results(run: Path) -> dict[str, Any]:
-    """A run's results.json.
-
-    Raises:
-        InputError: there is no such run, or it is not finished.
-    """
-    if not run.is_dir():
-        raise InputError(f"no run at {run}; give the folder of a finished run")
-    path = run / "results.json"
-    results = read_json(path, "a finished run") if path.exists() else None
-    if not isinstance(results, dict) or results.get("finished") is not True:
-        raise InputError(
-            f"run {run} is not finished: it has no {path.name} that says so; resume it with the "
-            "same command that started it"
-        )
-    return results
-
-
 def read_predictions(run: Path) -> pl.DataFrame:
     """A finished run's predictions.parquet as it is.
 
@@ -62,21 +44,10 @@ def read_predictions(run: Path) -> pl.DataFrame:
             not finite, or a truth that is not 0, 1 or missing.
     """
     path = run / "predictions.parquet"
-    if not path.is_file():
-        raise InputError(f"run {run} has no {path.name}; only fine-tuned runs can be evaluated")
-    try:
-        table = pl.read_parquet(path, glob=False)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise InputError(f"cannot read {path}: {error}; fine-tune again") from error
+    table = read_predicted(run, ("split", "id", "patient"), (), "fine-tune")
     labels = label_names(table)
-    wanted = ["split", "id", "patient", *([] if labels else ["label:NAME"])]
-    wanted += [f"{kind}:{label}" for label in labels for kind in ("logit", "probability")]
-    missing = [name for name in wanted if name not in table.columns]
-    if missing:
-        raise InputError(f"{path} has no column {missing[0]}; fine-tune again")
-    wrong = [name for name in wanted[3:] if not table[name].dtype.is_numeric()]
-    if wrong:
-        raise InputError(f"column {wrong[0]} of {path} holds no numbers; fine-tune again")
+    numbers = [f"{kind}:{label}" for label in labels for kind in ("logit", "probability")]
+    refuse_columns(path, table, numbers if labels else ["label:NAME"], numbers, "fine-tune")
     for kind in ("logit", "probability"):
         strange = ~np.isfinite(_numbers(table, kind, labels))
         if strange.any():

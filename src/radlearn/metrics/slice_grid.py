@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from radlearn.errors import InputError
-from radlearn.metrics.predictions import finished_results
+from radlearn.metrics.finished import finished_results
 from radlearn.metrics.slice_scores import (
     LOWER_IS_BETTER,
     SCORES,

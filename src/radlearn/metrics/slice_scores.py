@@ -9,6 +9,7 @@ import polars as pl
 from jaxtyping import Float
 
 from radlearn.errors import InputError
+from radlearn.metrics.finished import read_predicted
 
 MEASURES = ("NMAE", "PSNR", "SSIM")
 
@@ -36,7 +37,9 @@ DEFINITIONS = {
 }
 """One sentence each, as `translation.paper_scores` and `translation.standard_scores` compute."""
 
-COLUMNS = ("step", "split", "id", "patient", "slice", "foreground", *SCORES)
+NUMBERS = ("step", "slice", "foreground", *SCORES)
+
+COLUMNS = ("split", "id", "patient", *NUMBERS)
 
 
 class SliceScores(NamedTuple):
@@ -107,25 +110,7 @@ def read_slice_scores(run: Path) -> pl.DataFrame:
         InputError: it is missing or unreadable, lacks a column, or holds no numbers where it
             should.
     """
-    path = run / "predictions.parquet"
-    if not path.is_file():
-        raise InputError(f"run {run} has no {path.name}; translate again")
-    try:
-        table = pl.read_parquet(path, glob=False)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise InputError(f"cannot read {path}: {error}; translate again") from error
-    missing = [name for name in COLUMNS if name not in table.columns]
-    if missing:
-        raise InputError(f"{path} has no column {missing[0]}; translate again")
-    numbers = ("step", "slice", "foreground", *SCORES)
-    wrong = [
-        name
-        for name in numbers
-        if not table[name].dtype.is_numeric() or table[name].null_count() == len(table) > 0
-    ]
-    if wrong:
-        raise InputError(f"column {wrong[0]} of {path} holds no numbers; translate again")
-    return table
+    return read_predicted(run, COLUMNS, NUMBERS, "translate")
 
 
 def _ordered(table: pl.DataFrame, step: int, run: Path) -> SliceScores:

@@ -1,6 +1,6 @@
 """What a finished translation is worth, and which of two is better, on the same slices."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
@@ -9,38 +9,17 @@ from typing import Any
 import numpy as np
 
 from radlearn.errors import InputError
-from radlearn.evaluate import EvaluateConfig, write_comparison
+from radlearn.evaluate import EvaluateConfig, Kind
 from radlearn.files import write_json
-from radlearn.metrics.predictions import finished_results
+from radlearn.metrics.finished import fingerprint_of, names_of, one_fingerprint, refuse_single
 from radlearn.metrics.slice_scores import SCORES, SliceScores, slice_scores_of
 from radlearn.metrics.slice_tables import print_differences, print_translation
 from radlearn.metrics.slices import describe, difference_over, score_over
 from radlearn.metrics.statistics import finite, holm
+from radlearn.report.page import Section
 from radlearn.report.translation_comparison import differences, side_by_side
 
 SETTINGS = ("split", "resamples", "seed")
-
-
-def evaluate_translations(config: EvaluateConfig) -> None:
-    """Score and print each run of `config`, then the differences of each two.
-
-    Raises:
-        InputError: a setting that translations do not have; see also `evaluate_translation` and
-            `compare_translations`.
-    """
-    if config.labels:
-        raise InputError("--labels is for fine-tuned runs; translations are scored on all measures")
-    evaluations = {run.resolve().name: evaluate_translation(run, config) for run in config.runs}
-    for evaluation in evaluations.values():
-        print_translation(evaluation)
-    if len(config.runs) > 1:
-        comparison = compare_translations(config.runs, config)
-        print_differences(comparison)
-        if config.out is not None:
-            write_json(config.out, comparison)
-            what = f"{comparison['slices']:,} slices of {comparison['patients']:,} patients"
-            sections = [side_by_side(evaluations), *differences(comparison)]
-            write_comparison(config, what, sections)
 
 
 def evaluate_translation(run: Path, config: EvaluateConfig) -> dict[str, Any]:
@@ -57,7 +36,6 @@ def evaluate_translation(run: Path, config: EvaluateConfig) -> dict[str, Any]:
     Raises:
         InputError: the run is not finished, or has no scores of the split or step.
     """
-    results = finished_results(run)
     scored = slice_scores_of(run, config.split, config.step)
     scores = {
         name: score_over(_one_seed(scored, name), config.resamples, config.seed) for name in SCORES
@@ -67,7 +45,7 @@ def evaluate_translation(run: Path, config: EvaluateConfig) -> dict[str, Any]:
         "mission": "translation",
         "run": run.resolve().name,
         "step": scored.step,
-        "fingerprint": _fingerprint(results, config.split),
+        "fingerprint": fingerprint_of(run, config.split),
         "slices": len(scored.ids),
         "empty": scored.empty,
         "patients": len(set(scored.patients)),
@@ -91,25 +69,17 @@ def compare_translations(runs: Sequence[Path], config: EvaluateConfig) -> dict[s
         InputError: fewer than two runs, one that is not finished, other slices or steps, or
             another fingerprint: with the reason.
     """
-    if len(runs) < 2:
-        raise InputError(f"a comparison needs two runs or more, not {len(runs)}")
-    fingerprints = [_fingerprint(finished_results(run), config.split) for run in runs]
+    refuse_single(runs)
     scored = [slice_scores_of(run, config.split, config.step) for run in runs]
-    for run, other, fingerprint in zip(runs, scored, fingerprints, strict=True):
+    for run, other in zip(runs, scored, strict=True):
         _refuse_unless_same(runs[0], run, scored[0], other)
-        if fingerprint != fingerprints[0]:
-            raise InputError(
-                f"runs {runs[0]} and {run} cannot be compared: the fingerprints of their "
-                f"{config.split} splits differ; score both on the same split"
-            )
-    names = [run.resolve().name for run in runs]
-    if len(set(names)) < len(names):
-        names = [str(run) for run in runs]
+    fingerprint = one_fingerprint(runs, config.split)
+    names = names_of(runs)
     return {
         "format": 1,
         "mission": "translation",
         "runs": names,
-        "fingerprint": fingerprints[0],
+        "fingerprint": fingerprint,
         "steps": [one.step for one in scored],
         "slices": len(scored[0].ids),
         "patients": len(set(scored[0].patients)),
@@ -145,11 +115,6 @@ def _one_seed(scored: SliceScores, name: str) -> dict[str, np.ndarray]:
     return {patient: values[None] for patient, values in scored.by_patient(name).items()}
 
 
-def _fingerprint(results: dict[str, Any], split: str) -> str | None:
-    fingerprint: str | None = results.get("fingerprints", {}).get(split)
-    return fingerprint
-
-
 def _refuse_unless_same(first: Path, second: Path, a: SliceScores, b: SliceScores) -> None:
     """Raise `InputError` with the reason unless both scored the same slices and targets."""
     both = f"runs {first} and {second} cannot be compared"
@@ -168,3 +133,24 @@ def _refuse_unless_same(first: Path, second: Path, a: SliceScores, b: SliceScore
         raise InputError(
             f"{both}: their targets differ, by the share of foreground; prepare both alike"
         )
+
+
+def _scored(comparison: Mapping[str, Any]) -> str:
+    return f"{comparison['slices']:,} slices of {comparison['patients']:,} patients"
+
+
+def _sections(
+    evaluations: Mapping[str, Mapping[str, Any]], comparison: Mapping[str, Any]
+) -> list[Section]:
+    return [side_by_side(evaluations), *differences(comparison)]
+
+
+TRANSLATIONS = Kind(
+    score=evaluate_translation,
+    show=print_translation,
+    compare=compare_translations,
+    show_differences=print_differences,
+    scored=_scored,
+    sections=_sections,
+    refused={"labels": "--labels is for fine-tuned runs; translations are scored on all measures"},
+)
