@@ -259,7 +259,7 @@ def test_lora_drops_out_in_training_only() -> None:
 
 def test_lora_needs_fused_layers() -> None:
     convnext = timm.create_model("convnext_atto", dims=(8, 8, 8, 8), num_classes=3)
-    with pytest.raises(InputError, match="full or linear"):
+    with pytest.raises(InputError, match="lora-all"):
         ADAPTERS["lora"].attach(convnext, config("lora"))
 
 
@@ -273,7 +273,7 @@ def test_lora_refuses_attention_that_goes_past_the_layer() -> None:
         num_heads=2,
         num_classes=3,
     )
-    with pytest.raises(InputError, match="full or linear"):
+    with pytest.raises(InputError, match="lora-all"):
         ADAPTERS["lora"].attach(beit, config("lora"))
 
 

@@ -18,13 +18,18 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from radlearn.adapters.tuner import (
+    HEAD_WEIGHTS,
     TunerConfig,
+    backbone_of,
     check_backbone,
     freeze_backbone,
-    head_tensors,
+    head_beside,
+    head_in_backbone,
+    modules_to_save,
     read_facts,
     read_tensors,
     remember_backbone,
+    shapes_of,
     write_facts,
     write_tensors,
 )
@@ -118,7 +123,7 @@ def _targets(model: nn.Module) -> dict[str, nn.Linear]:
     if not found or any(getattr(parent, "q_bias", None) is not None for parent in parents):
         raise InputError(
             f"LoRA on query and value needs plain fused {TARGET} layers, as timm's ViT and Swin "
-            f"have, and {type(model).__name__} has none; choose another tuner: full or linear"
+            f"have, and {type(model).__name__} has none; choose another tuner, such as lora-all"
         )
     return found
 
@@ -129,32 +134,41 @@ def attach(model: nn.Module, config: TunerConfig) -> nn.Module:
     Raises:
         InputError: the model has no head, or no such layers.
     """
-    targets = _targets(model)
+    if config.where or config.options:
+        raise InputError(
+            "lora is on query and value of every block and takes nothing else; "
+            "lora-all is peft's own and takes --where and --options"
+        )
+    backbone = backbone_of(model)
+    targets = _targets(backbone)
     freeze_backbone(model)
     remember_backbone(model)
     for name, base in targets.items():
-        model.set_submodule(name, QVLoRA(base, config))
+        backbone.set_submodule(name, QVLoRA(base, config))
     return model
 
 
 def merge(model: nn.Module) -> nn.Module:
     """A plain timm model of the same logits, for use without LoRA; `model` stays as it is."""
     plain = copy.deepcopy(model)
-    for name, layer in _layers(plain, QVLoRA).items():
-        plain.set_submodule(name, layer.merged())
+    backbone = backbone_of(plain)
+    for name, layer in _layers(backbone, QVLoRA).items():
+        backbone.set_submodule(name, layer.merged())
     return plain
 
 
 def save(model: nn.Module, folder: Path, info: Mapping[str, Any]) -> None:
     """Write the adapter as PEFT does, head included, and beside it the facts of ours."""
     tensors = {}
-    for name, layer in _layers(model, QVLoRA).items():
+    for name, layer in _layers(backbone_of(model), QVLoRA).items():
         tensors[f"{PREFIX}{name}.lora_A.weight"] = layer.lora_A
         tensors[f"{PREFIX}{name}.lora_B.weight"] = fused_b(layer.lora_B)
         config = layer.config
-    head = head_tensors(model)
+    head, beside = head_in_backbone(model), head_beside(model)
     tensors |= {PREFIX + name: value for name, value in head.items()}
     write_tensors(folder / WEIGHTS, tensors)
+    if beside:
+        write_tensors(folder / HEAD_WEIGHTS, beside)
     write_json(folder / CONFIG, _peft_config(config, head))
     write_facts(model, folder, config, info)
 
@@ -167,10 +181,11 @@ def load(model: nn.Module, folder: Path) -> nn.Module:
             model, or the backbone is another one.
     """
     facts = read_facts(folder, "lora")
-    head = head_tensors(model)
+    head, beside = head_in_backbone(model), head_beside(model)
     config = _checked_config(folder / CONFIG, head)
     shapes = {PREFIX + name: value.shape for name, value in head.items()}
-    targets = _targets(model)
+    backbone = backbone_of(model)
+    targets = _targets(backbone)
     for name, base in targets.items():
         shapes[f"{PREFIX}{name}.lora_A.weight"] = torch.Size((2 * config.rank, base.in_features))
         shapes[f"{PREFIX}{name}.lora_B.weight"] = torch.Size((base.out_features, 2 * config.rank))
@@ -179,8 +194,10 @@ def load(model: nn.Module, folder: Path) -> nn.Module:
     for name in targets:
         state[f"{name}.lora_A"] = tensors[f"{PREFIX}{name}.lora_A.weight"]
         state[f"{name}.lora_B"] = stacked_b(tensors[f"{PREFIX}{name}.lora_B.weight"])
+    others = read_tensors(folder / HEAD_WEIGHTS, shapes_of(beside)) if beside else {}
     check_backbone(model, facts, folder)
-    attach(model, config).load_state_dict(state, strict=False)
+    attach(model, config).load_state_dict(others, strict=False)
+    backbone.load_state_dict(state, strict=False)
     return model
 
 
@@ -191,7 +208,7 @@ def _peft_config(config: TunerConfig, head: Mapping[str, Tensor]) -> dict[str, A
         "lora_alpha": 2 * config.alpha,
         "lora_dropout": config.dropout,
         "target_modules": [TARGET],
-        "modules_to_save": sorted({name.split(".", 1)[0] for name in head}),
+        "modules_to_save": modules_to_save(head),
         "bias": "none",
         "fan_in_fan_out": False,
         "inference_mode": True,

@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -15,9 +15,10 @@ from radlearn.errors import InputError
 from radlearn.files import read_json, replacing, write_json
 from radlearn.models.weights import fingerprint
 
-HEAD = ("fc_norm", "head")
-"""What belongs to the task and not to the backbone, by timm's names: always trained and saved."""
+HEAD = ("fc_norm", "head", "decoder")
+"""What belongs to the task and not to the backbone, by its name in the model: always trained."""
 FACTS = "radlearn.json"
+HEAD_WEIGHTS = "head.safetensors"
 FORMAT = 1
 
 
@@ -26,42 +27,69 @@ class TunerConfig:
     """How a backbone is tuned.
 
     Attributes:
-        name: "full", "linear" (head and `fc_norm`) or "lora" (these, and query and value).
-        rank: of LoRA, of query and of value each.
+        name: of `radlearn.adapters.ADAPTERS`.
+        rank: of LoRA, of query and of value each; of the others their own size, see docs/tuners.md.
         alpha: LoRA's update is scaled by alpha / rank.
         dropout: on what goes into LoRA's A, in [0, 1).
+        where: the layers to tune: a regular expression for the end of their names, from a dot on
+            ("attn.qkv", "qkv|fc1", "blocks[.][0-3][.].*"); empty for the tuner's own choice.
+        steps: updates in all, where a tuner plans by them.
+        options: further arguments of the tuner's configuration in peft, by name.
     """
 
-    name: Literal["full", "linear", "lora"] = "lora"
+    name: str = "lora"
     rank: int = 4
     alpha: float = 32.0
     dropout: float = 0.1
+    where: str = ""
+    steps: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.name not in ("full", "linear", "lora"):
-            raise InputError(f"no tuner is called {self.name!r}; choose full, linear or lora")
         if self.rank < 1 or not 0 < self.alpha < math.inf or not 0 <= self.dropout < 1:
             raise InputError(
-                f"LoRA of rank {self.rank}, alpha {self.alpha}, dropout {self.dropout} does not "
-                "exist; give a rank and an alpha above 0 and a dropout in [0, 1)"
+                f"{self.name} of rank {self.rank}, alpha {self.alpha}, dropout {self.dropout} does "
+                "not exist; give a rank and an alpha above 0 and a dropout in [0, 1)"
             )
 
 
 @dataclass(frozen=True)
 class Adapter:
-    """A way of tuning a timm model. Every member takes and gives back the model.
+    """A way of tuning a timm model, or the one inside a model's `backbone`.
 
     Attributes:
-        attach: freezes and wraps in place; the logits stay what they were.
+        attach: freezes and wraps in place and gives back the model; the logits stay what they were.
         save: writes what was trained to a folder, with facts such as {"labels": [...]}.
         load: attaches what `save` wrote to a plain model, in place.
-        merge: a plain timm model of the same logits; the model itself where nothing is wrapped.
+        merge: a plain model of the same logits; the model itself where that cannot be.
+        about: what trains, in a line.
+        paper: where it comes from.
+        size: what `TunerConfig.rank` is to it; empty where it is nothing.
+        after: makes, of an attached model, what is to be called after every update.
+        terms: what is added to the loss.
+        mergeable: whether `merge` gives a plain timm model.
+        same_start: whether the logits are the same after `attach`.
+        peft: whether peft itself loads what `save` wrote.
     """
 
     attach: Callable[[nn.Module, TunerConfig], nn.Module]
     save: Callable[[nn.Module, Path, Mapping[str, Any]], None]
     load: Callable[[nn.Module, Path], nn.Module]
     merge: Callable[[nn.Module], nn.Module]
+    about: str
+    paper: str = ""
+    size: str = ""
+    after: Callable[[nn.Module], Callable[[], None]] | None = None
+    terms: Callable[[nn.Module], dict[str, Tensor]] | None = None
+    mergeable: bool = True
+    same_start: bool = True
+    peft: bool = False
+
+
+def backbone_of(model: nn.Module) -> nn.Module:
+    """The timm model: `model.backbone` where a task has wrapped it, else `model` itself."""
+    inner = getattr(model, "backbone", None)
+    return inner if isinstance(inner, nn.Module) else model
 
 
 def is_head(name: str) -> bool:
@@ -72,6 +100,26 @@ def is_head(name: str) -> bool:
 def head_tensors(model: nn.Module) -> dict[str, Tensor]:
     """Tensors of the head by their names in the model."""
     return {name: value for name, value in model.state_dict().items() if is_head(name)}
+
+
+def head_in_backbone(model: nn.Module) -> dict[str, Tensor]:
+    """Tensors of the head where it is the timm model's own."""
+    return head_tensors(model) if backbone_of(model) is model else {}
+
+
+def head_beside(model: nn.Module) -> dict[str, Tensor]:
+    """Tensors of the head where a task has put it beside the timm model."""
+    return {} if backbone_of(model) is model else head_tensors(model)
+
+
+def modules_to_save(head: Mapping[str, Tensor]) -> list[str] | None:
+    """What peft calls a head: the modules that it saves whole."""
+    return sorted({name.split(".", 1)[0] for name in head}) or None
+
+
+def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    """Shapes by name."""
+    return {name: value.shape for name, value in tensors.items()}
 
 
 def freeze_backbone(model: nn.Module) -> None:
@@ -88,7 +136,8 @@ def freeze_backbone(model: nn.Module) -> None:
 
 def backbone_fingerprint(model: nn.Module) -> str:
     """Fingerprint of a plain model's weights without its head."""
-    return fingerprint({k: v for k, v in model.state_dict().items() if not is_head(k)})
+    state = backbone_of(model).state_dict()
+    return fingerprint({k: v for k, v in state.items() if not is_head(k)})
 
 
 def remember_backbone(model: nn.Module) -> None:
