@@ -12,6 +12,7 @@ from radlearn.errors import InputError
 from radlearn.files import read_json, write_json
 from radlearn.metrics import calibration
 from radlearn.metrics.finished import names_of
+from radlearn.metrics.measured import Measured
 from radlearn.metrics.predictions import mistakes, read_predictions
 from radlearn.report.overview import overview_page
 from radlearn.report.page import Section
@@ -66,6 +67,8 @@ class Kind(NamedTuple):
         scored: what the runs of a comparison were scored on, in words.
         sections: of the page of runs side by side, from each run's evaluation by name and the
             comparison.
+        measured: the run's answers as `--groups` and `radlearn plan-labels` score them; None where
+            neither is for the kind.
         refused: settings of `EvaluateConfig` that make no sense for the kind, and what to say then.
     """
 
@@ -76,6 +79,7 @@ class Kind(NamedTuple):
     scored: Callable[[Comparison], str]
     sections: Callable[[Mapping[str, Evaluation], Comparison], list[Section]]
     refused: Mapping[str, str]
+    measured: Callable[[Path, "EvaluateConfig"], Measured] | None = None
 
 
 KINDS = {

@@ -21,6 +21,7 @@ from radlearn.metrics.classification import (
 )
 from radlearn.metrics.differences import difference, refuse_unless_same, score
 from radlearn.metrics.finished import fingerprint_of, names_of, one_fingerprint, refuse_single
+from radlearn.metrics.measured import Measured, measured_labels
 from radlearn.metrics.predictions import Predictions, of_split, predictions_of, read_predictions
 from radlearn.metrics.statistics import (
     Interval,
@@ -185,6 +186,27 @@ def compare_labels(runs: Sequence[Path], config: EvaluateConfig) -> dict[str, An
     }
 
 
+def measured(run: Path, config: EvaluateConfig) -> Measured:
+    """AUROC of each label, and the thresholds that `config.rule` chooses on validation.
+
+    Raises:
+        InputError: see `score_labels`.
+    """
+    scored = predictions_of(run, config.split, config.labels)
+    val = of_split(read_predictions(run), "val").only(scored.labels)
+    return measured_labels(
+        scored,
+        np.array(
+            [
+                calibration.choose_threshold(probability, truth, config.rule)
+                if unmeasurable(truth) is None
+                else np.nan
+                for probability, truth in zip(val.probability.T, val.truth.T, strict=True)
+            ]
+        ),
+    )
+
+
 def _sections(
     evaluations: Mapping[str, Mapping[str, Any]], comparison: Mapping[str, Any]
 ) -> list[Section]:
@@ -199,4 +221,5 @@ LABELS = Kind(
     scored=lambda comparison: f"{comparison['records']:,} records",
     sections=_sections,
     refused={"step": "--step is for translations; fine-tuned runs are scored at their best"},
+    measured=measured,
 )
