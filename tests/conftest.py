@@ -10,7 +10,10 @@ from jaxtyping import install_import_hook
 # Shapes in signatures are checked at every call; it has to come before radlearn is imported.
 install_import_hook("radlearn", "shape_checks.checked")
 
+from parity.summary import pytest_terminal_summary  # noqa: E402
 from radlearn.records.phantoms import write_phantoms  # noqa: E402
+
+__all__ = ["pytest_terminal_summary"]
 
 ROOT = Path(__file__).resolve().parents[1]
 PHANTOM_PATIENTS, PHANTOM_SIZE, PHANTOM_SEED = 24, 64, 3

@@ -1,30 +1,12 @@
-"""Every run ends with the largest differences that it saw, kind by kind."""
+"""What every parity test gets: a place for the differences that it sees."""
 
-import math
 from typing import Any
 
 import pytest
 
-from .rules import PROPERTY, Differences, parity_folder
+from .rules import Differences
 
 
 @pytest.fixture
 def differences(record_property: Any) -> Differences:
     return Differences(record_property)
-
-
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    largest: dict[tuple[str, str], tuple[float, float, str]] = {}
-    for report in (r for reports in terminalreporter.stats.values() for r in reports):
-        for name, row in getattr(report, "user_properties", ()):
-            if name == PROPERTY:
-                case, what, where, difference, tolerance = row
-                found = (math.inf if math.isnan(difference) else difference, tolerance, where)
-                largest[case, what] = max(largest.get((case, what), found), found)
-    if not largest:
-        return
-    terminalreporter.section(f"largest differences from {parity_folder()}")
-    for (case, what), (difference, tolerance, where) in largest.items():
-        compared = "<" if difference < tolerance else "NOT <"
-        line = f"{case:<15} {what:<34} {difference:7.1e} {compared} {tolerance:.0e}  {where}"
-        terminalreporter.line(line.rstrip())
