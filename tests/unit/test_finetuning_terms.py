@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from radlearn.finetuning.terms import TermSettings, classification_loss, finetuning_terms
+from radlearn.finetuning.terms import classification_loss, outputs_of
 from radlearn.records.transforms import Preprocessing
 
 NAN = math.nan
@@ -51,16 +51,14 @@ def test_pos_weight_weighs_the_positives_of_its_label() -> None:
 
 def test_the_loss_is_float32_under_autocast() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(48, 2))
-    settings = TermSettings(Preprocessing(size=4, mean=0.5, std=0.25))
-    batch = {
-        "image": torch.full((3, 1, 4, 4), 200, dtype=torch.uint8),
-        "labels": torch.tensor([[1.0, NAN], [0.0, 1.0], [NAN, NAN]]),
-    }
+    images = torch.full((3, 1, 4, 4), 200, dtype=torch.uint8)
+    truth = torch.tensor([[1.0, NAN], [0.0, 1.0], [NAN, NAN]])
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        terms = finetuning_terms(model, batch, settings)
-    assert terms.keys() == {"classification"}
-    assert terms["classification"].dtype == torch.float32
-    assert terms["classification"].requires_grad
+        outputs = outputs_of(model, images, Preprocessing(size=4, mean=0.5, std=0.25))
+        loss = classification_loss(outputs, truth)
+    assert outputs.dtype == torch.bfloat16
+    assert loss.dtype == torch.float32
+    assert loss.requires_grad
 
 
 def test_the_model_sees_normalised_images() -> None:
@@ -71,7 +69,6 @@ def test_the_model_sees_normalised_images() -> None:
             seen.append(x)
             return x.mean((2, 3))
 
-    settings = TermSettings(Preprocessing(size=4, mean=0.5, std=0.25))
     image = torch.full((2, 1, 4, 4), 255, dtype=torch.uint8)
-    finetuning_terms(Spy(), {"image": image, "labels": torch.zeros(2, 3)}, settings)
+    outputs_of(Spy(), image, Preprocessing(size=4, mean=0.5, std=0.25))
     torch.testing.assert_close(seen[0], torch.full((2, 3, 4, 4), 2.0))

@@ -18,14 +18,14 @@ class FinetuneBatches:
     """Makes batch k; picklable, so that a loader's worker can do it.
 
     Attributes:
-        labels: 0, 1 or NaN for not labelled.
+        truth: what is to be learned of each record.
         augment: random crops and flips, or the view that evaluation uses.
         crop: smallest and largest share of the area that a crop keeps.
         rank: which of `world` processes this is; each makes its share of the batch.
     """
 
     records: Selection
-    labels: Float32[np.ndarray, "records labels"]
+    truth: Float32[np.ndarray, "records columns"]
     preprocessing: Preprocessing
     batch: int
     seed: int
@@ -48,7 +48,7 @@ class FinetuneBatches:
         images = [self._image(int(at), step) for at in positions]
         return {
             "image": torch.stack(images),
-            "labels": torch.from_numpy(self.labels[positions]),
+            "truth": torch.from_numpy(self.truth[positions]),
         }
 
     def _image(self, at: int, step: int) -> torch.Tensor:

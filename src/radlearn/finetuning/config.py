@@ -21,6 +21,8 @@ class FinetuneConfig:
     """Prepared stores with labels."""
     run: Path
     """Folder of the run; the same command goes on where it stopped."""
+    task: Literal["multi-label"] = "multi-label"
+    """What is learned: any number of labels of a picture."""
     init: Path | None = None
     """A pretraining run or a checkpoint (MRM, MAE, timm); default: from scratch."""
     model: str = "small"

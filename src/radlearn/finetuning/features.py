@@ -1,6 +1,5 @@
 """Features of a frozen backbone, computed once: all that a linear head's training needs."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +9,6 @@ from torch import Tensor, nn
 
 from radlearn.engine.device import Compute
 from radlearn.finetuning.batches import FinetuneBatches
-from radlearn.finetuning.terms import classification_loss
 from radlearn.models.inference import in_batches
 from radlearn.records.batches import Batch
 from radlearn.records.transforms import Preprocessing, normalised
@@ -27,7 +25,7 @@ class FeatureBatches:
         positions = self.make.positions(step)
         return {
             "features": self.features[positions],
-            "labels": torch.from_numpy(self.make.labels[positions]),
+            "truth": torch.from_numpy(self.make.truth[positions]),
             "ids": self.make.records.take(positions).ids,
         }
 
@@ -88,12 +86,3 @@ def start_head(
 def head_logits(model: nn.Module, features: Float[Tensor, "batch width"]) -> Tensor:
     """The logits of pooled features."""
     return model.head(model.head_drop(model.fc_norm(features)))  # type: ignore[operator]
-
-
-def feature_terms(model: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The terms of `finetuning_terms`, from features."""
-    return {
-        "classification": classification_loss(
-            head_logits(model, batch["features"]), batch["labels"]
-        )
-    }

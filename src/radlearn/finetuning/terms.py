@@ -1,28 +1,12 @@
 """What fine-tuning minimises."""
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from radlearn.models.attention import choose_attention
-from radlearn.records.batches import Batch
 from radlearn.records.transforms import Preprocessing, normalised
-
-
-@dataclass(frozen=True)
-class TermSettings:
-    """What the terms need besides the model and the batch.
-
-    Attributes:
-        preprocessing: how grey values become the model's input.
-        pos_weight: weight of each label's positive entries, None for 1.
-    """
-
-    preprocessing: Preprocessing
-    pos_weight: tuple[float, ...] | None = None
 
 
 def classification_loss(
@@ -46,15 +30,10 @@ def classification_loss(
     return torch.where(labelled, entries, 0.0).sum() / labelled.sum().clamp(min=1)
 
 
-def finetuning_terms(model: nn.Module, batch: Batch, settings: TermSettings) -> dict[str, Tensor]:
-    """The terms of one batch: {"classification": ...}.
-
-    Args:
-        batch: "image" (B, 1, S, S), grey values in [0, 255]; "labels" (B, C), NaN = not labelled.
-    """
-    images = normalised(batch["image"], settings.preprocessing)
+def outputs_of(
+    model: nn.Module, images: Tensor, preprocessing: Preprocessing
+) -> Float[Tensor, "batch outputs"]:
+    """What the model says of grey images (B, 1, S, S) in [0, 255]."""
+    seen = normalised(images, preprocessing)
     choose_attention(model, images.device)
-    logits = model(images)
-    return {
-        "classification": classification_loss(logits, batch["labels"], settings.pos_weight),
-    }
+    return model(seen)

@@ -1,0 +1,130 @@
+"""Labels that a picture may have any number of: a yes or no each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from radlearn.engine.folder import RunFolder
+from radlearn.engine.log import read_metrics
+from radlearn.errors import InputError
+from radlearn.evaluate import EvaluateConfig, evaluate_run, mistakes, read_predictions
+from radlearn.finetuning.config import FinetuneConfig
+from radlearn.finetuning.examples import choose
+from radlearn.finetuning.pictures import PictureTask
+from radlearn.finetuning.terms import classification_loss
+from radlearn.finetuning.tuned import save_thresholds
+from radlearn.metrics.classification import mean_auroc
+from radlearn.records.record import Split
+from radlearn.records.store import Need, Selection, Store, select
+from radlearn.report.finetuning import Mistake, finetuning_page
+
+NEEDS: frozenset[Need] = frozenset({"image", "labels"})
+SHOWN_MISTAKES = 12
+
+
+@dataclass(frozen=True, eq=False)
+class MultiLabel(PictureTask):
+    """A yes or no of every label.
+
+    Attributes:
+        labels: their names.
+        truth: 0, 1 or NaN for not labelled.
+    """
+
+    name: ClassVar[str] = "multi-label"
+    metric: ClassVar[str] = "val_auroc"
+    labels: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, stores: Sequence[Store], config: FinetuneConfig) -> Self:
+        whole = select(stores, split=Split.TRAIN, view=config.view, needs=NEEDS)
+        labels = config.labels or _learnable(whole, stores, config)
+
+        def keep(split: Split, found: Selection) -> Bool[np.ndarray, "records"]:
+            if split is not Split.TRAIN:
+                return np.ones(len(found), bool)
+            return ~np.isnan(found.labels(labels, config.uncertain)).all(axis=1)
+
+        records = choose(stores, config, NEEDS, keep)
+        truth = {
+            split: found.labels(labels, config.uncertain if split is Split.TRAIN else "ignore")
+            for split, found in records.items()
+        }
+        return cls(records, truth, tuple(labels))
+
+    @property
+    def summary(self) -> str:
+        return f"{len(self.labels)} labels"
+
+    @property
+    def outputs(self) -> int:
+        return len(self.labels)
+
+    def settings(self) -> dict[str, Any]:
+        return {"labels": list(self.labels)}
+
+    def facts(self) -> dict[str, Any]:
+        return {"labels": list(self.labels)}
+
+    def loss(
+        self, outputs: Float[Tensor, "batch labels"], truth: Float[Tensor, "batch labels"]
+    ) -> dict[str, Tensor]:
+        return {"classification": classification_loss(outputs, truth)}
+
+    def score(self, answers: Float[np.ndarray, "records labels"], split: Split) -> float:
+        return mean_auroc(answers, self.truth[split])
+
+    def columns(
+        self, answers: Float[np.ndarray, "records labels"], split: Split
+    ) -> dict[str, np.ndarray]:
+        found = {}
+        for at, name in enumerate(self.labels):
+            found[f"label:{name}"] = self.truth[split][:, at].astype(np.float64)
+            found[f"logit:{name}"] = answers[:, at]
+            found[f"probability:{name}"] = 1 / (1 + np.exp(-answers[:, at]))
+        return found
+
+    def page(self, run: RunFolder) -> None:
+        evaluation, shown = None, []
+        if len(self.records) > 1:
+            split: Literal["val", "test"] = "test" if Split.TEST in self.records else "val"
+            evaluation = evaluate_run(run.path, EvaluateConfig((run.path,), split=split))
+            save_thresholds(run.model, evaluation)
+            shown = _mistakes(run.path, self.records[Split(split)], split)
+        finetuning_page(run.path, read_metrics(run.path), evaluation, shown, run.config)
+
+
+def _learnable(
+    records: Selection, stores: Sequence[Store], config: FinetuneConfig
+) -> tuple[str, ...]:
+    names = list(dict.fromkeys(name for store in stores for name in store.label_names))
+    truth = records.labels(names, config.uncertain)
+    both = (np.nansum(truth == 1, axis=0) > 0) & (np.nansum(truth == 0, axis=0) > 0)
+    found = tuple(name for name, has_both in zip(names, both, strict=True) if has_both)
+    if not found:
+        raise InputError(
+            f"no label of {', '.join(names) or 'the stores (they have none)'} has both classes "
+            "among the training records; prepare a store with labels"
+        )
+    return found
+
+
+def _mistakes(run: Path, records: Selection, split: str) -> list[Mistake]:
+    place = {name: at for at, name in enumerate(records.ids)}
+    found = mistakes(read_predictions(run), SHOWN_MISTAKES, split)
+    worst = sorted(
+        (one for of_label in found.values() for one in of_label),
+        key=lambda one: -abs(one["probability"] - one["truth"]),
+    )
+    shown = []
+    for one in worst[:SHOWN_MISTAKES]:
+        image = records.image(place[one["id"]])
+        assert image is not None
+        grey = image if image.dtype == np.uint8 else (image // 257).astype(np.uint8)
+        shown.append(Mistake(grey, one["label"], one["truth"], one["probability"]))
+    return shown
