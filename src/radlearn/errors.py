@@ -14,3 +14,15 @@ class InputError(Exception):
 
 class UnreadableError(InputError):
     """A file that cannot be taken in; callers that walk many files set it aside and go on."""
+
+
+def refuse_unless_positive(settings: object, *names: str) -> None:
+    """Raise `InputError` where one of these settings is given and is not above 0.
+
+    Args:
+        settings: a command's config; a setting of None is not given.
+    """
+    for name in names:
+        value = getattr(settings, name)
+        if value is not None and not value > 0:
+            raise InputError(f"--{name.replace('_', '-')} must be above 0")

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from radlearn.engine.names import DeviceName, PrecisionName
-from radlearn.errors import InputError
+from radlearn.errors import InputError, refuse_unless_positive
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,7 @@ class PretrainConfig:
     def __post_init__(self) -> None:
         if not self.stores:
             raise InputError("no store was given; make one with: radlearn prepare")
-        for name in ("image_size", "patch", "batch", "epochs", "lr", "words"):
-            if getattr(self, name) <= 0:
-                raise InputError(f"--{name.replace('_', '-')} must be above 0")
+        refuse_unless_positive(self, "image_size", "patch", "batch", "epochs", "lr", "words")
         if self.image_size % self.patch:
             raise InputError(
                 f"--image-size {self.image_size} is not a multiple of --patch {self.patch}"

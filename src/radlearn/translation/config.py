@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from radlearn.engine.names import DeviceName, PrecisionName
-from radlearn.errors import InputError
+from radlearn.errors import InputError, refuse_unless_positive
 from radlearn.translation.misalign import Misalignment
 from radlearn.translation.modes import MODES, Mode
 from radlearn.translation.networks import Size
@@ -66,10 +66,7 @@ class TranslateConfig:
             raise InputError("no store was given; make one with: radlearn prepare mri-pairs")
         if self.mode not in MODES:
             raise InputError(f"no mode is called {self.mode!r}; choose {', '.join(MODES)}")
-        for name in ("batch", "epochs", "lr", "evaluations", "steps", "patches"):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise InputError(f"--{name} must be above 0")
+        refuse_unless_positive(self, "batch", "epochs", "lr", "evaluations", "steps", "patches")
         if not 0 <= self.average < 1:
             raise InputError(f"--average {self.average} does not lie from 0 to below 1")
         if self.unpaired and MODES[self.mode].needs_pairs:
