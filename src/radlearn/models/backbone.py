@@ -7,12 +7,16 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import timm
 import torch
 from safetensors.torch import save_file
 from timm.layers import trunc_normal_
+from timm.models.convnext import ConvNeXt
+from timm.models.eva import Eva
+from timm.models.swin_transformer import SwinTransformer
+from timm.models.swin_transformer_v2 import SwinTransformerV2
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
@@ -33,6 +37,17 @@ NOT_OURS = (
     "cache_dir",
 )
 """Arguments of `timm.create_model` that read other files or the network."""
+
+Family = Literal["vit", "swin", "convnext", "other"]
+
+
+def backbone_family(model: nn.Module) -> Family:
+    """Which family a timm model is of; EVA and DINOv3's ViTs, which are built on it, are "vit"."""
+    if isinstance(model, VisionTransformer | Eva):
+        return "vit"
+    if isinstance(model, SwinTransformer | SwinTransformerV2):
+        return "swin"
+    return "convnext" if isinstance(model, ConvNeXt) else "other"
 
 
 @dataclass(frozen=True)
@@ -98,7 +113,8 @@ def _start_vit(model: VisionTransformer) -> None:
     if side[0] != side[1] or patch[0] != patch[1] or side[0] < 1 or side[0] % patch[0]:
         raise InputError(
             f"an image of {side[0]} x {side[1]} px is not a square of whole patches of {patch[0]} "
-            f"px; choose a size that is a multiple of {patch[0]}"
+            f"px; choose a size that is a multiple of {patch[0]}, such as "
+            f"{max(round(side[0] / patch[0]), 1) * patch[0]}"
         )
     start_as_mae(model)
     projection = model.patch_embed.proj
@@ -215,10 +231,15 @@ def write_config(
 ) -> None:
     """The config.json of `save_model` alone."""
     arguments = {**config.arguments, "num_classes": model.num_classes}
-    if isinstance(model, VisionTransformer):
+    if isinstance(model, VisionTransformer | Eva):
         arguments["global_pool"] = model.global_pool
+    if isinstance(model, VisionTransformer):
         arguments["fc_norm"] = not isinstance(model.fc_norm, nn.Identity)
     channels, size = preprocessing.channels, preprocessing.size
+    mean, std = (
+        list(value) if isinstance(value, tuple) else [value] * channels
+        for value in (preprocessing.mean, preprocessing.std)
+    )
     published: Mapping[str, Any] = model.default_cfg  # type: ignore[assignment]
     shown = {
         "architecture": config.architecture,
@@ -231,11 +252,11 @@ def write_config(
             "custom_load": False,
             "input_size": [channels, size, size],
             "fixed_input_size": published["fixed_input_size"],
-            "interpolation": "bicubic",
+            "interpolation": preprocessing.interpolation,
             "crop_pct": size / (preprocessing.resize or size),
             "crop_mode": "center",
-            "mean": [preprocessing.mean] * channels,
-            "std": [preprocessing.std] * channels,
+            "mean": mean,
+            "std": std,
             "num_classes": model.num_classes,
             "pool_size": None,
             "first_conv": published["first_conv"],
@@ -253,7 +274,7 @@ class SavedModel:
     Attributes:
         config: the backbone, without what its task chose.
         arguments: everything that `timm.create_model` needs for the saved model itself.
-        preprocessing: timm's colour statistics are averaged to grey.
+        preprocessing: ours where radlearn saved it, else timm's own.
         extra: what `save_model` was given besides.
         state: the weights; empty where they were not asked for.
     """
@@ -295,7 +316,7 @@ def read_model(folder: Path, weights: bool = True) -> SavedModel:
         extra = dict(read.get("radlearn") or {})
         kept = extra.pop("preprocessing", None)
         preprocessing = (
-            Preprocessing(**kept) if kept else grey_preprocessing(read["pretrained_cfg"])
+            Preprocessing(**kept) if kept else published_preprocessing(read["pretrained_cfg"])
         )
         config = BackboneConfig(str(read["architecture"]), of_backbone)
     except (TypeError, ValueError, KeyError, AttributeError, ZeroDivisionError) as error:
@@ -317,9 +338,16 @@ def load_model(folder: Path) -> tuple[nn.Module, SavedModel]:
     return saved.create(), saved
 
 
-def grey_preprocessing(published: Mapping[str, Any]) -> Preprocessing:
-    """timm's own preprocessing of a model (its `pretrained_cfg`), colours averaged to grey."""
+def published_preprocessing(published: Mapping[str, Any]) -> Preprocessing:
+    """timm's own preprocessing of a model (its `pretrained_cfg`); one channel is the colours' mean.
+
+    The image is resized to what timm's evaluation resizes to, and its centre cut out.
+    """
     channels, size, _ = published["input_size"]
-    mean, std = (sum(published[k]) / len(published[k]) for k in ("mean", "std"))
-    resize = round(size / published.get("crop_pct", 1.0))
-    return Preprocessing(size, mean, std, channels, None if resize == size else resize)
+    mean, std = (tuple(published[k]) for k in ("mean", "std"))
+    resize = int(size / (published.get("crop_pct") or 1.0) + 1e-6)
+    smooth = "bilinear" if published.get("interpolation") == "bilinear" else "bicubic"
+    cut = None if resize == size else resize
+    if channels == 1:
+        mean, std = ((sum(value) / len(value),) for value in (mean, std))
+    return Preprocessing(size, mean, std, channels, cut, smooth)  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from radlearn.engine.log import console
 from radlearn.errors import InputError
-from radlearn.models.backbone import BackboneConfig, grey_preprocessing, read_model
+from radlearn.models.backbone import BackboneConfig, published_preprocessing, read_model
 from radlearn.models.huggingface import from_huggingface, huggingface_folder, is_huggingface
 from radlearn.models.medpeft import LoRA, split_lora
 from radlearn.models.published import from_published, unread
@@ -260,7 +260,7 @@ def _kind(
     if decoders or "head.weight" not in vit:
         return "MAE", IMAGENET_GREY
     published = timm.get_pretrained_cfg(config.architecture)
-    return "timm", grey_preprocessing(published.to_dict()) if published else IMAGENET_GREY
+    return "timm", published_preprocessing(published.to_dict()) if published else IMAGENET_GREY
 
 
 def _told(

@@ -47,7 +47,7 @@ def start_from(path: Path, model: MRM) -> Started:
     unused = len(imported.unmatched) + len(imported.state.keys() - state.keys())
     return Started(
         f"started from {path} ({imported.kind}): {', '.join(said)}, {unused} tensors not used",
-        None if imported.kind in NATURAL else imported.preprocessing,
+        None if imported.kind in NATURAL else imported.preprocessing.averaged,
     )
 
 

@@ -1,7 +1,9 @@
 """From stored pixels to what a model sees; every random choice a pure function of its keys."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -10,6 +12,7 @@ from jaxtyping import Float, UInt8, UInt16
 from torch import Tensor
 
 StoredImage = UInt8[np.ndarray, "height width"] | UInt16[np.ndarray, "height width"]
+Interpolation = Literal["bicubic", "bilinear"]
 
 
 def generator(*keys: int) -> np.random.Generator:
@@ -23,21 +26,59 @@ class Preprocessing:
 
     Attributes:
         size: side of the square that the model sees, pixels.
-        mean: of grey values in [0, 1].
-        std: of grey values in [0, 1].
+        mean: of grey values in [0, 1]; one for each channel where a model of photographs has its
+            own, one number where all are alike.
+        std: of grey values in [0, 1], as `mean`.
         channels: 1, or 3 with the grey repeated.
         resize: side the image is brought to before the centre crop to `size`.
+        interpolation: by which pictures are resized.
     """
 
     size: int
-    mean: float
-    std: float
+    mean: float | tuple[float, ...]
+    std: float | tuple[float, ...]
     channels: int = 3
     resize: int | None = None
+    interpolation: Interpolation = "bicubic"
 
     def __post_init__(self) -> None:
-        if self.size < 1 or self.channels not in (1, 3) or self.std <= 0:
+        for name in ("mean", "std"):
+            object.__setattr__(self, name, _statistic(getattr(self, name), self.channels))
+        least = min(self.std) if isinstance(self.std, tuple) else self.std
+        known = self.interpolation in ("bicubic", "bilinear")
+        if self.size < 1 or self.channels not in (1, 3) or not least > 0 or not known:
             raise ValueError(f"not a preprocessing: {self}")
+
+    @property
+    def averaged(self) -> "Preprocessing":
+        """The same with colours averaged to grey: one mean and one std."""
+        mean, std = (
+            sum(value) / len(value) if isinstance(value, tuple) else value
+            for value in (self.mean, self.std)
+        )
+        return replace(self, mean=mean, std=std)
+
+    def statistics(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and std in the type and on the device of `like`: (C, 1, 1), C being 1 or channels.
+
+        They are to be applied to grey values in [0, 1].
+        """
+        mean, std = (
+            torch.as_tensor(value, dtype=like.dtype, device=like.device).reshape(-1, 1, 1)
+            for value in (self.mean, self.std)
+        )
+        return mean, std
+
+
+def _statistic(value: float | Sequence[float], channels: int) -> float | tuple[float, ...]:
+    """One number where all channels have the same, else one for each of them."""
+    if not isinstance(value, list | tuple):
+        return value  # type: ignore[return-value]
+    if len(set(value)) == 1:
+        return float(value[0])
+    if len(value) != channels:
+        raise ValueError(f"{len(value)} statistics for {channels} channels")
+    return tuple(float(one) for one in value)
 
 
 def as_tensor(image: StoredImage) -> Tensor:
@@ -47,11 +88,11 @@ def as_tensor(image: StoredImage) -> Tensor:
     return torch.tensor(image)[None]
 
 
-def resized(image: Tensor, size: int) -> Tensor:
-    """Bicubic with antialiasing, clipped to the range of grey values."""
+def resized(image: Tensor, size: int, interpolation: Interpolation = "bicubic") -> Tensor:
+    """With antialiasing, clipped to the range of grey values."""
     if image.shape[-2:] == (size, size):
         return image
-    out = TF.resize(image, [size, size], TF.InterpolationMode.BICUBIC, antialias=True)
+    out = TF.resize(image, [size, size], TF.InterpolationMode(interpolation), antialias=True)
     return out.clamp(0, 255)
 
 
@@ -85,10 +126,10 @@ def augmented(
 
 def evaluated(image: StoredImage, preprocessing: Preprocessing) -> Tensor:
     """The one deterministic view that validation, test and prediction use: (1, size, size)."""
-    tensor = as_tensor(image)
+    tensor, by = as_tensor(image), preprocessing.interpolation
     if preprocessing.resize is None:
-        return resized(tensor, preprocessing.size)
-    return TF.center_crop(resized(tensor, preprocessing.resize), [preprocessing.size] * 2)
+        return resized(tensor, preprocessing.size, by)
+    return TF.center_crop(resized(tensor, preprocessing.resize, by), [preprocessing.size] * 2)
 
 
 def normalised(
@@ -96,5 +137,8 @@ def normalised(
     preprocessing: Preprocessing,
 ) -> Float[Tensor, "batch channels height width"]:
     """Grey values in [0, 255] to what the model was trained on; on the images' own device."""
-    scaled = images.float().div(255).sub(preprocessing.mean).div(preprocessing.std)
-    return scaled.expand(-1, preprocessing.channels, -1, -1)
+    grey = images.float().div(255)
+    mean, std = preprocessing.mean, preprocessing.std
+    if isinstance(mean, tuple) or isinstance(std, tuple):
+        mean, std = preprocessing.statistics(grey)  # type: ignore[assignment]
+    return grey.sub(mean).div(std).expand(-1, preprocessing.channels, -1, -1)
