@@ -3,6 +3,8 @@
 import math
 import os
 import signal
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,11 @@ def make_batch(step: int) -> dict[str, Any]:
 
 
 def train(
-    path: Path, config: FitConfig, *, stop_at: int | None = None, poison: int | None = None
+    path: Path,
+    config: FitConfig,
+    *,
+    stop_at: int | None = None,
+    poison: Mapping[int, float] | None = None,
 ) -> tuple[nn.Module, dict[str, float]]:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 1))
@@ -38,8 +44,8 @@ def train(
         if step == stop_at:
             os.kill(os.getpid(), signal.SIGINT)
         made = make_batch(step)
-        if step == poison:
-            made["y"] = made["y"] * math.nan
+        if poison and step in poison:
+            made["y"] = made["y"] * poison[step]
         return made
 
     def terms(batch: dict[str, Any], carry: dict[str, Any]) -> Any:
@@ -106,9 +112,38 @@ def test_evaluation_in_the_middle_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_not_finite_names_the_step_and_the_records(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"error stopped being a number by step 14 .*record-13"):
-        train(tmp_path / "run", CONFIG, poison=8)
+    with pytest.raises(InputError, match=r"is no number at step 9 \(records record-8\)"):
+        train(tmp_path / "run", CONFIG, poison={8: math.nan})
     assert not state_files(tmp_path / "run" / "state")
+
+
+def test_a_gradient_that_explodes_names_the_step_and_keeps_the_state_before(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"train exploded to a norm of .* at step 51 .*record-50"):
+        train(tmp_path / "run", CONFIG, poison={50: 1e6})
+    assert [file.name for file in state_files(tmp_path / "run" / "state")] == [
+        "step-00000025.pt",
+        "step-00000050.pt",
+    ]
+
+
+def test_steps_that_go_wrong_are_left_out_where_asked(tmp_path: Path) -> None:
+    skip = replace(CONFIG, on_fault="skip")
+    poison = {40: math.nan, 45: 1e6, 55: math.inf}
+    net, scores = train(tmp_path / "whole", skip, poison=poison)
+    assert weights(net).isfinite().all()
+    assert math.isfinite(scores["val_score"])
+    left_out = sum(row.get("skipped", 0) for row in read_metrics(tmp_path / "whole"))
+    assert left_out == 3
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "stopped", skip, poison=poison, stop_at=47)
+    resumed, _ = train(tmp_path / "stopped", skip, poison=poison)
+    assert torch.equal(weights(net), weights(resumed))
+
+
+def test_training_that_goes_wrong_at_every_step_stops_though_it_may_skip(tmp_path: Path) -> None:
+    always = dict.fromkeys(range(10, 60), math.nan)
+    with pytest.raises(InputError, match="is no number at step"):
+        train(tmp_path / "run", replace(CONFIG, on_fault="skip"), poison=always)
 
 
 def test_a_damaged_state_falls_back_to_the_one_before(tmp_path: Path) -> None:

@@ -15,8 +15,10 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from radlearn.engine.device import Compute
+from radlearn.engine.faults import IN_A_ROW, Watch, gradient_norm
 from radlearn.engine.folder import RunFolder
-from radlearn.engine.log import Metrics, progress
+from radlearn.engine.log import Metrics, console, progress
+from radlearn.engine.names import OnFault
 from radlearn.engine.state import load_state, save_state
 from radlearn.errors import InputError
 from radlearn.files import replacing
@@ -60,6 +62,9 @@ class FitConfig:
         log_every: steps between rows of metrics.
         evaluate_every: steps between evaluations; the last step is always evaluated.
         save_every: steps between saved states.
+        on_fault: whether training stops at an update that is no number or explodes, or leaves that
+            update out.
+        explodes: how many times the usual norm a gradient may have.
     """
 
     steps: int
@@ -69,6 +74,8 @@ class FitConfig:
     log_every: int = 10
     evaluate_every: int = 100
     save_every: int = 500
+    on_fault: OnFault = "stop"
+    explodes: float = 1e4
 
 
 @dataclass
@@ -77,6 +84,7 @@ class _Window:
 
     sums: dict[str, Any] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+    skipped: int = 0
 
     def add(self, terms: Mapping[str, Tensor]) -> None:
         for name, value in terms.items():
@@ -85,6 +93,10 @@ class _Window:
 
     def means(self) -> dict[str, float]:
         return {name: float(total) / self.counts[name] for name, total in self.sums.items()}
+
+    def left_out(self) -> dict[str, float]:
+        """How many steps were skipped, where any was."""
+        return {"skipped": float(self.skipped)} if self.skipped else {}
 
 
 @dataclass
@@ -150,18 +162,71 @@ def _objective(nets: Mapping[str, nn.Module], phase: Phase, compute: Compute) ->
 
 
 def _update(
-    phase: Phase, terms: Terms, batch: Batch, carry: Carry, clip: float | None, compute: Compute
-) -> tuple[dict[str, Tensor], Carry]:
+    phase: Phase,
+    terms: Terms,
+    batch: Batch,
+    carry: Carry,
+    clip: float | None,
+    compute: Compute,
+    judge: Callable[[Tensor], bool],
+) -> tuple[dict[str, Tensor], Carry, bool]:
     phase.optimizer.zero_grad(set_to_none=True)
     with compute.autocast():
         parts, carry = terms(batch, carry)
         total = torch.stack([part.float() for part in parts.values()]).sum()
     total.backward()
-    if clip is not None:
-        held = [p for group in phase.optimizer.param_groups for p in group["params"]]
-        nn.utils.clip_grad_norm_(held, clip)
-    phase.optimizer.step()
-    return parts, carry
+    held = [p for group in phase.optimizer.param_groups for p in group["params"]]
+    norm = gradient_norm(held)
+    good = judge(norm)
+    if good:
+        if clip is not None:
+            nn.utils.clip_grads_with_norm_(held, clip, norm)
+        phase.optimizer.step()
+    return parts, carry, good
+
+
+def _judge(watch: Watch, phase: str, step: int, *, wait: bool) -> Callable[[Tensor], bool]:
+    """Whether an update may be made; without `wait` it is made, and looked at later."""
+
+    def judge(norm: Tensor) -> bool:
+        good = watch.good(phase, step, norm)
+        if not wait:
+            return True
+        watch.in_a_row = 0 if good else watch.in_a_row + 1
+        return bool(good)
+
+    return judge
+
+
+class _Before:
+    """What a step changes even if its update is left out: the carry, and buffers."""
+
+    def __init__(self, nets: Mapping[str, nn.Module], carry: Carry) -> None:
+        self.carry = carry
+        self.buffers = [(b, b.clone()) for net in nets.values() for b in net.buffers()]
+
+    def restore(self) -> Carry:
+        for buffer, before in self.buffers:
+            buffer.copy_(before)
+        return self.carry
+
+
+def _refuse(
+    watch: Watch, window: _Window, on_fault: OnFault, make_batch: Callable[[int], Batch]
+) -> None:
+    """Stop, or say what was skipped, where an update went wrong."""
+    fault = watch.fault()
+    if fault is None:
+        return
+    ids = ", ".join(map(str, make_batch(fault.step - 1).get("ids", ())[:8]))
+    what = f"{fault.what} at step {fault.step} (records {ids})"
+    if on_fault == "skip" and watch.in_a_row < IN_A_ROW:
+        console.print(f"{what}; {window.skipped} steps left out", style="yellow")
+        return
+    raise InputError(
+        f"{what}; the last good state is kept: lower --lr, give --precision float32, or leave such "
+        "steps out by --on-fault skip"
+    )
 
 
 def _check_finite(values: Mapping[str, float], step: int, batch: Batch) -> None:
@@ -209,12 +274,14 @@ def fit(
         InputError: a term is not finite any more, or no saved state can be read.
     """
     saved = load_state(run.state)
+    watch = Watch([phase.name for phase in phases], config.explodes, compute.device)
     start, carry = 0, carry or {}
     scores: dict[str, float] = {}
     window = _Window()
     if saved is not None:
         start, scores, carry = saved["step"], saved["scores"], saved["carry"]
         window = _Window(**saved["window"])
+        watch.load(saved["watch"])
         for name, net in nets.items():
             net.load_state_dict(saved["nets"][name], strict=False)
         for phase in phases:
@@ -229,6 +296,7 @@ def fit(
                 "scores": scores,
                 "carry": carry,
                 "window": vars(window),
+                "watch": watch.state(),
             }
             save_state(run.state, step, payload)
 
@@ -252,23 +320,33 @@ def fit(
             for net in nets.values():
                 net.train()
             rate = schedule(done - 1)
+            before = _Before(nets, carry) if config.on_fault == "skip" else None
             for phase, terms in zip(phases, objectives, strict=True):
                 for group in phase.optimizer.param_groups:
                     group["lr"] = rate * group.get("lr_scale", 1.0)
-                parts, carry = _update(phase, terms, batch, carry, config.clip, compute)
+                judge = _judge(watch, phase.name, done, wait=before is not None)
+                parts, carry, good = _update(
+                    phase, terms, batch, carry, config.clip, compute, judge
+                )
+                if before is not None and not good:
+                    carry = before.restore()
+                    window.skipped += 1
+                    break
                 window.add(parts)
             if after is not None:
                 after()
             last = done == config.steps
             saving = done % config.save_every == 0 or last or stop.asked
             logging = done % config.log_every == 0 or last
-            if saving or logging:
+            evaluating = evaluate is not None and (done % config.evaluate_every == 0 or last)
+            if saving or logging or evaluating:
                 means = window.means()
+                _refuse(watch, window, config.on_fault, make_batch)
                 _check_finite(means, done, batch)
                 if logging:
-                    metrics.write(done, {"lr": rate} | means)
+                    metrics.write(done, {"lr": rate} | means | window.left_out())
                     window = _Window()
-            if evaluate is not None and (done % config.evaluate_every == 0 or last):
+            if evaluate is not None and evaluating:
                 found = _evaluated(nets, evaluate, done)
                 metrics.write(done, found)
                 if best is None or _better(found[best.score], scores.get(best.score, math.nan)):

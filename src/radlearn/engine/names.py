@@ -4,3 +4,4 @@ from typing import Literal
 
 PrecisionName = Literal["auto", "float32", "bfloat16"]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
+OnFault = Literal["stop", "skip"]

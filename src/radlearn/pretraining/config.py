@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from radlearn.engine.names import DeviceName, PrecisionName
+from radlearn.engine.names import DeviceName, OnFault, PrecisionName
 from radlearn.errors import InputError, refuse_unless_positive
 
 
@@ -55,6 +55,8 @@ class PretrainConfig:
     seed: int = 0
     device: DeviceName = "auto"
     precision: PrecisionName = "auto"
+    on_fault: OnFault = "stop"
+    """At an update that is no number or explodes: stop, or leave it out."""
     workers: int = 0
     """Processes that make batches ahead; they change nothing but speed."""
 

@@ -173,6 +173,7 @@ def _train(
             steps=steps,
             seed=config.seed,
             workers=config.workers,
+            on_fault=config.on_fault,
             log_every=max(1, steps // 200),
             evaluate_every=max(1, steps // EVALUATIONS),
             save_every=max(1, min(500, steps // 10)),

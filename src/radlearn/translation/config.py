@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from radlearn.engine.names import DeviceName, PrecisionName
+from radlearn.engine.names import DeviceName, OnFault, PrecisionName
 from radlearn.errors import InputError, refuse_unless_positive
 from radlearn.translation.misalign import Misalignment
 from radlearn.translation.modes import MODES, Mode
@@ -59,6 +59,8 @@ class TranslateConfig:
     seed: int = 0
     device: DeviceName = "auto"
     precision: PrecisionName = "auto"
+    on_fault: OnFault = "stop"
+    """At an update that is no number or explodes: stop, or leave it out."""
     workers: int = 0
 
     def __post_init__(self) -> None:

@@ -197,6 +197,7 @@ def _train(config: TranslateConfig, run: RunFolder, task: Task, here: Compute) -
             steps=steps,
             seed=config.seed,
             workers=config.workers,
+            on_fault=config.on_fault,
             log_every=max(1, steps // 100),
             evaluate_every=max(1, steps // config.evaluations),
             save_every=max(1, min(500, steps // 2)),
