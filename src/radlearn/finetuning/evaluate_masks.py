@@ -1,0 +1,125 @@
+"""What a finished segmentation is worth, and which of two is better, on the same records."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from radlearn.evaluate import EvaluateConfig, Kind
+from radlearn.files import write_json
+from radlearn.metrics.finished import fingerprint_of, names_of, one_fingerprint, refuse_single
+from radlearn.metrics.mask_scores import (
+    difference_over,
+    mask_scores_of,
+    refuse_unless_same,
+    score_over,
+)
+from radlearn.metrics.mask_tables import print_differences, print_masks
+from radlearn.metrics.statistics import bootstrap_patients
+from radlearn.report.page import Section
+from radlearn.report.segmentation import differences_section, side_by_side
+
+SETTINGS = ("split", "resamples", "seed")
+
+
+def evaluate_segmentation(run: Path, config: EvaluateConfig) -> dict[str, Any]:
+    """Score a finished segmentation and write `run/evaluation.json`.
+
+    Returns:
+        What was written: "classes" (name to "positives", "missed" ones drawn empty,
+        "false_alarms", and "scores": measure to interval over patients), "mean" over the classes,
+        "records", "patients", "fingerprint" of the split, and "config" with the seed.
+
+    Raises:
+        InputError: the run is not finished, or has no scores of the split.
+    """
+    scored = mask_scores_of(run, config.split)
+    resamples = bootstrap_patients(scored.patients, config.resamples, config.seed)
+    found = score_over(scored, resamples)
+    there, drawn = scored.truth > 0, scored.predicted > 0
+    evaluation = {
+        "format": 1,
+        "task": "segmentation",
+        "run": run.resolve().name,
+        "fingerprint": fingerprint_of(run, config.split),
+        "records": len(scored.ids),
+        "patients": resamples.patients,
+        "config": {key: asdict(config)[key] for key in SETTINGS},
+        "classes": {
+            name: {
+                "positives": int(there[:, at].sum()),
+                "missed": int((there & ~drawn)[:, at].sum()),
+                "false_alarms": int((~there & drawn)[:, at].sum()),
+                "scores": {measure: rows[at] for measure, rows in found.items()},
+            }
+            for at, name in enumerate(scored.classes)
+        },
+        "mean": {"scores": {measure: rows[-1] for measure, rows in found.items()}},
+    }
+    write_json(run / "evaluation.json", evaluation)
+    return evaluation
+
+
+def compare_segmentations(runs: Sequence[Path], config: EvaluateConfig) -> dict[str, Any]:
+    """Differences of every measure between each two runs, record by record, second less first.
+
+    Returns:
+        "runs" (their names), counts, settings, and "pairs": for each two runs "first", "second",
+        "classes" (name to measure to what `difference_over` gives) and "mean".
+
+    Raises:
+        InputError: fewer than two runs, one that is not finished, other records, another
+            fingerprint or truth: with the reason.
+    """
+    refuse_single(runs)
+    scored = [mask_scores_of(run, config.split) for run in runs]
+    for run, other in zip(runs, scored, strict=True):
+        refuse_unless_same(runs[0], run, scored[0], other)
+    fingerprint = one_fingerprint(runs, config.split)
+    names = names_of(runs)
+    resamples = bootstrap_patients(scored[0].patients, config.resamples, config.seed)
+    pairs = []
+    for i, j in combinations(range(len(runs)), 2):
+        found = difference_over(scored[i], scored[j], resamples)
+        classes = {
+            name: {measure: rows[at] for measure, rows in found.items()}
+            for at, name in enumerate(scored[0].classes)
+        }
+        mean = {measure: rows[-1] for measure, rows in found.items()}
+        pairs.append({"first": names[i], "second": names[j], "classes": classes, "mean": mean})
+    return {
+        "format": 1,
+        "task": "segmentation",
+        "runs": names,
+        "fingerprint": fingerprint,
+        "records": len(scored[0].ids),
+        "patients": resamples.patients,
+        "config": {key: asdict(config)[key] for key in SETTINGS},
+        "pairs": pairs,
+    }
+
+
+def _scored(comparison: Mapping[str, Any]) -> str:
+    return f"{comparison['records']:,} records of {comparison['patients']:,} patients"
+
+
+def _sections(
+    evaluations: Mapping[str, Mapping[str, Any]], comparison: Mapping[str, Any]
+) -> list[Section]:
+    return [side_by_side(evaluations), differences_section(comparison)]
+
+
+SEGMENTATIONS = Kind(
+    score=evaluate_segmentation,
+    show=print_masks,
+    compare=compare_segmentations,
+    show_differences=print_differences,
+    scored=_scored,
+    sections=_sections,
+    refused={
+        "labels": "segmentations are scored on all classes",
+        "rule": "a mask has no operating point",
+        "step": "fine-tuned runs are scored at their best",
+    },
+)
