@@ -57,6 +57,7 @@ def records(source: Path, options: LayoutOptions) -> Source:
     return Source(
         name="COVID-19 Image Data Collection",
         label_names=LABELS,
+        mask_names=("lung",),
         licence="images CC BY, CC BY-SA or CC BY-NC-SA, each its own; metadata CC BY-NC-SA 4.0",
         terms="Each image keeps the licence given with it; metadata CC BY-NC-SA 4.0 (no commercial "
         "use, share alike); lung masks CC BY 4.0. Cite Cohen et al., arXiv:2006.11988.",

@@ -37,6 +37,7 @@ def records(source: Path, options: LayoutOptions) -> Source:
     return Source(
         name="Montgomery and Shenzhen chest X-rays",
         label_names=(LABEL,),
+        mask_names=("lung",),
         licence="free with citation; masks of Shenzhen CC BY-NC-SA 4.0",
         terms="Images of the National Library of Medicine: free to use, cite Jaeger et al., QIMS "
         "2014. Lung masks of the Shenzhen images CC BY-NC-SA 4.0: no commercial use, share alike.",

@@ -35,6 +35,7 @@ def records(source: Path, options: LayoutOptions) -> Source:
     return Source(
         name="SIIM-ACR Pneumothorax Segmentation",
         label_names=(LABEL,),
+        mask_names=("pneumothorax",),
         licence="Kaggle competition terms, non-commercial",
         terms="Non-commercial research and education under the competition's terms; the images "
         "are NIH's: acknowledge the NIH Clinical Center.",

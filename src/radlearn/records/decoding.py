@@ -48,6 +48,7 @@ class Decoded:
 
     Attributes:
         height, width: of the source, pixels.
+        mask_resized: the mask was drawn in another resolution than its image.
         grey, grey_squared: sums over the square of values scaled to [0, 1].
     """
 
@@ -56,6 +57,7 @@ class Decoded:
     image: Shaped[np.ndarray, "size size"] | None = None
     mask: UInt8[np.ndarray, "size size"] | None = None
     mask_reason: str | None = None
+    mask_resized: bool = False
     sha256: str | None = None
     phash: str | None = None
     height: int | None = None
@@ -95,10 +97,11 @@ def decode(job: Job) -> Decoded:
     if job.mask is None:
         return decoded
     try:
-        mask = fitted_mask(read_mask(job.mask, job.limits), height, width, job.size, job.fit)
+        drawn = read_mask(job.mask, job.limits, job.image)
+        mask = fitted_mask(drawn, height, width, job.size, job.fit)
     except Exception as error:
         return replace(decoded, mask_reason=_reason(error, job.image))
-    return replace(decoded, mask=mask)
+    return replace(decoded, mask=mask, mask_resized=drawn.shape != (height, width))
 
 
 def _reason(error: Exception, path: Path) -> str:

@@ -114,16 +114,25 @@ def read_header(path: Path, limits: Limits = DEFAULT_LIMITS) -> Header:
         UnreadableError: not DICOM, damaged, or beyond `limits`.
     """
     with refusals(path):
-        raw = head(path, HEADER_BYTES)
-        if not is_dicom(raw):
-            raise Refusal("not a DICOM file")
-        try:
-            dataset, complete = _parsed(raw, limits, header_only=True)
-        except Refusal:
-            complete = False
-        if not complete:
-            dataset, _ = _parsed(contents(path, limits), limits, header_only=True)
-        return header_of(_flat(dataset))
+        return header_of(open_header(path, limits))
+
+
+def open_header(path: Path, limits: Limits) -> Dataset:
+    """Parse what stands before the pixels.
+
+    Raises:
+        Refusal: damaged, not DICOM, or beyond `limits`.
+    """
+    raw = head(path, HEADER_BYTES)
+    if not is_dicom(raw):
+        raise Refusal("not a DICOM file")
+    try:
+        dataset, complete = _parsed(raw, limits, header_only=True)
+    except Refusal:
+        complete = False
+    if not complete:
+        dataset, _ = _parsed(contents(path, limits), limits, header_only=True)
+    return _flat(dataset)
 
 
 def open_dicom(path: Path, limits: Limits) -> Dataset:

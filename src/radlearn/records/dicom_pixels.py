@@ -20,17 +20,28 @@ FRAME_STARTS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
 
 
 def stored_values(dataset: Dataset, limits: Limits) -> tuple[Num[np.ndarray, "..."], str]:
-    """Decode the one frame of an open data set.
+    """Decode the one frame of an open data set; see `frame_values`.
+
+    Raises:
+        Refusal: several frames.
+    """
+    frames = whole(dataset, "NumberOfFrames", 1)
+    if frames != 1:
+        raise Refusal(f"{frames} frames; only single pictures are taken in")
+    return frame_values(dataset, 0, limits)
+
+
+def frame_values(
+    dataset: Dataset, index: int, limits: Limits
+) -> tuple[Num[np.ndarray, "..."], str]:
+    """Decode a frame of an open data set, counted from 0.
 
     Returns:
         (H, W) or (H, W, 3), and the photometric interpretation of what was decoded.
 
     Raises:
-        Refusal: several frames, sizes that do not fit the data or `limits`, or damage.
+        Refusal: sizes that do not fit the data or `limits`, or damage.
     """
-    frames = whole(dataset, "NumberOfFrames", 1)
-    if frames != 1:
-        raise Refusal(f"{frames} frames; only single pictures are taken in")
     rows, columns, samples, bits = (
         whole(dataset, keyword, default)
         for keyword, default in (
@@ -47,7 +58,7 @@ def stored_values(dataset: Dataset, limits: Limits) -> tuple[Num[np.ndarray, "..
     name = _name(syntax)
     with step(f"its pixel data are damaged ({name})"):
         if syntax.is_encapsulated:
-            _check_encapsulated(dataset, rows, columns, samples, bits)
+            _check_encapsulated(dataset, index, rows, columns, samples, bits)
         else:
             _check_length(dataset, rows, columns)
     try:
@@ -56,7 +67,7 @@ def stored_values(dataset: Dataset, limits: Limits) -> tuple[Num[np.ndarray, "..
         raise Refusal(f"its transfer syntax is not supported ({name})") from None
     try:
         with step(f"its pixels cannot be decoded ({name})"):
-            values, meta = decoder.as_array(dataset, index=0)
+            values, meta = decoder.as_array(dataset, index=index)
     except BaseException as error:
         # The run-length decoder is Rust, and its panics are no Exception.
         if type(error).__name__ != "PanicException":
@@ -85,9 +96,13 @@ def _check_length(dataset: Dataset, rows: int, columns: int) -> None:
         raise Refusal(f"{actual} bytes of pixel data where its header claims {expected}")
 
 
-def _check_encapsulated(dataset: Dataset, rows: int, columns: int, samples: int, bits: int) -> None:
+def _check_encapsulated(
+    dataset: Dataset, index: int, rows: int, columns: int, samples: int, bits: int
+) -> None:
     """A compressed frame has a header of its own, which decides what a decoder allocates."""
-    frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
+    frame = get_frame(
+        dataset.PixelData, index, number_of_frames=whole(dataset, "NumberOfFrames", 1)
+    )
     if dataset.file_meta.TransferSyntaxUID == RLELossless:
         if len(frame) > 2 * rows * columns * samples * bits // 8 + 2**16:
             raise Refusal("more run-length data than its header's size can need")

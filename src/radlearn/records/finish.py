@@ -19,7 +19,7 @@ from radlearn.records.shards import SHARD_SIZE
 from radlearn.records.splits import drawn, fingerprint, one_split_a_patient, order, with_val
 from radlearn.records.store import FORMAT, LABEL, Store
 
-PER_PICTURE = ("grey", "grey_squared")  # sums that end in store.json
+PER_PICTURE = ("grey", "grey_squared", "mask_resized")  # sums that end in store.json
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,8 @@ def finish(
         "count": rows.height,
         "images": rows["shard"].count(),
         "masks": int(rows["has_mask"].sum()),
+        "masks_resized": int(rows["mask_resized"].sum()),
+        "mask_names": list(source.mask_names) if rows["has_mask"].any() else [],
         "reports": rows["report"].count(),
         "patients": rows["patient"].n_unique(),
         "label_names": list(source.label_names),

@@ -1,5 +1,6 @@
 """Every picture on one square: where it goes, and how its mask and boxes follow it."""
 
+from math import ceil, floor
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -71,10 +72,11 @@ def fitted(
 def fitted_mask(
     mask: UInt8[np.ndarray, "mask_height mask_width"], height: int, width: int, size: int, fit: Fit
 ) -> UInt8[np.ndarray, "{size} {size}"]:
-    """Bring a mask (0, 1) onto the square of its image of `height` x `width`.
+    """Bring a mask of classes onto the square of its image of `height` x `width`.
 
-    A stored pixel is foreground where at least half of it is. The mask may have another
-    resolution than its image, but must have its shape.
+    A stored pixel is what most of it is, a class rather than background where both are half; what
+    padding adds is background. The mask may have another resolution than its image, but must have
+    its shape.
 
     Raises:
         UnreadableError: the mask's shape is not that of the image.
@@ -89,12 +91,69 @@ def fitted_mask(
     place = placement(height, width, size, fit)
     box = _visible(place, size, mask_height, mask_width)
     shape = (min(place.height, size), min(place.width, size))
-    picture = Image.fromarray(mask.astype(np.float32))
-    share = np.asarray(picture.resize(shape[::-1], Image.Resampling.BOX, box))
     square = np.zeros((size, size), np.uint8)
     top, left = max(place.top, 0), max(place.left, 0)
-    square[top : top + shape[0], left : left + shape[1]] = share >= 0.5
+    square[top : top + shape[0], left : left + shape[1]] = _resized(
+        mask, shape, Image.Resampling.BOX, box
+    )
     return square
+
+
+def unfitted(
+    square: UInt8[np.ndarray, "size size"], height: int, width: int, fit: Fit
+) -> UInt8[np.ndarray, "{height} {width}"]:
+    """Bring a mask of classes from its square back onto its image of `height` x `width`.
+
+    The way back of `fitted_mask`: exact where that did not resize. What "crop" left out of the
+    square is background.
+    """
+    place = placement(height, width, square.shape[0], fit)
+    size = square.shape[0]
+    per_row, per_column = place.height / height, place.width / width
+    rows = _seen(place.top, per_row, size, height)
+    columns = _seen(place.left, per_column, size, width)
+    top, left = max(place.top, 0), max(place.left, 0)
+    shown = square[top : top + place.height, left : left + place.width]
+    # Source pixels that only half show reach over the edge: they see its last row or column.
+    around = ceil(max(per_row, per_column))
+    box = (
+        around + place.left + columns.start * per_column - left,
+        around + place.top + rows.start * per_row - top,
+        around + place.left + columns.stop * per_column - left,
+        around + place.top + rows.stop * per_row - top,
+    )
+    mask = np.zeros((height, width), np.uint8)
+    mask[rows, columns] = _resized(
+        np.pad(shown, around, mode="edge"),
+        (rows.stop - rows.start, columns.stop - columns.start),
+        Image.Resampling.BILINEAR,
+        box,
+    )
+    return mask
+
+
+def _seen(start: int, per_pixel: float, size: int, length: int) -> slice:
+    """Source pixels of an axis that show on the square, be it in part."""
+    first, last = floor(-start / per_pixel), ceil((size - start) / per_pixel)
+    return slice(max(first, 0), min(last, length))
+
+
+def _resized(
+    mask: UInt8[np.ndarray, "height width"],
+    shape: tuple[int, int],
+    how: Image.Resampling,
+    box: tuple[float, float, float, float],
+) -> UInt8[np.ndarray, "new_height new_width"]:
+    """The value with the largest share of each new pixel; background only where it has most."""
+    chosen = np.zeros(shape, np.uint8)
+    best, total = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    for value in np.flatnonzero(np.bincount(mask.ravel(), minlength=256)[1:]) + 1:
+        picture = Image.fromarray((mask == value).astype(np.float32))
+        share = np.asarray(picture.resize(shape[::-1], how, box))
+        chosen[share > best] = value
+        best, total = np.maximum(best, share), total + share
+    chosen[1 - total > best] = 0
+    return chosen
 
 
 def box_on_square(box: Box, height: int, width: int, size: int, fit: Fit) -> Box:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+from jaxtyping import Float64, Shaped
 from nibabel.nifti1 import Nifti1Image
 from nibabel.nifti2 import Nifti2Image
 
@@ -53,32 +54,69 @@ def read_nifti(path: Path, limits: Limits) -> Pixels:
             `limits`.
     """
     with refusals(path):
-        raw = contents(path, limits)
-        if raw.startswith(GZIP):
-            raw = inflated(raw, limits, GZIP_BITS)
-        size, magic = _magic(raw) or (0, b"")
-        if magic in (b"ni1\0", b"ni2\0"):
-            raise Refusal("a header whose pixels are in a separate .img file; join them first")
-        with step("its NIfTI header is damaged"):
-            kind = Nifti1Image if size == 348 else Nifti2Image
-            image = kind.from_stream(io.BytesIO(raw))
-            shape = tuple(int(n) for n in image.shape)
-            dtype = image.get_data_dtype()
-            offset = int(image.header["vox_offset"])
-        if sum(n > 1 for n in shape) > 2 or any(n != 1 for n in shape[3:]):
-            raise Refusal(f"a volume of {' x '.join(map(str, shape))}; use mri-pairs")
-        if dtype.kind == "c":
-            raise Refusal("its values are complex numbers")
-        plane = _plane(shape)
-        limits.check(shape[plane[0]], shape[plane[1]], max(dtype.itemsize, 8))
-        if len(raw) < offset + math.prod(shape) * dtype.itemsize:
-            raise Refusal("cut short: its header claims more pixels than there are")
+        image, plane = open_slice(path, limits)
         with step("its pixels cannot be decoded"):
             values, spacing = _on_screen(image, plane)
             if values.dtype == np.uint8:
                 return Pixels(values=values, spacing=spacing, header={"format": "NIfTI"})
             shown, window = rendered(values, (), bits=16)
     return Pixels(values=shown, spacing=spacing, header={"format": "NIfTI", "window": window})
+
+
+def read_slice_codes(
+    path: Path, limits: Limits
+) -> tuple[Shaped[np.ndarray, "height width"], Float64[np.ndarray, "4 4"]]:
+    """The numbers of a single-slice NIfTI, as `read_nifti` turns it, and the file's affine.
+
+    Raises:
+        UnreadableError: colours, and see `read_nifti`.
+    """
+    with refusals(path):
+        image, plane = open_slice(path, limits)
+        if image.get_data_dtype().names:
+            raise Refusal("colours where one value a class is expected")
+        with step("its pixels cannot be decoded"):
+            values, _ = _on_screen(image, plane)
+        return values, np.asarray(image.affine, np.float64)
+
+
+def open_slice(path: Path, limits: Limits) -> tuple[Nifti1Image, tuple[int, int]]:
+    """A single-slice NIfTI and the two axes of its picture; no pixel is read.
+
+    Raises:
+        Refusal: a volume, complex values, pixels in a separate file, damage, or beyond `limits`.
+    """
+    raw = contents(path, limits)
+    if raw.startswith(GZIP):
+        raw = inflated(raw, limits, GZIP_BITS)
+    size, magic = _magic(raw) or (0, b"")
+    if magic in (b"ni1\0", b"ni2\0"):
+        raise Refusal("a header whose pixels are in a separate .img file; join them first")
+    with step("its NIfTI header is damaged"):
+        kind = Nifti1Image if size == 348 else Nifti2Image
+        image = kind.from_stream(io.BytesIO(raw))
+        shape = tuple(int(n) for n in image.shape)
+        dtype = image.get_data_dtype()
+        offset = int(image.header["vox_offset"])
+    if sum(n > 1 for n in shape) > 2 or any(n != 1 for n in shape[3:]):
+        raise Refusal(f"a volume of {' x '.join(map(str, shape))}; use mri-pairs")
+    if dtype.kind == "c":
+        raise Refusal("its values are complex numbers")
+    plane = _plane(shape)
+    limits.check(shape[plane[0]], shape[plane[1]], max(dtype.itemsize, 8))
+    if len(raw) < offset + math.prod(shape) * dtype.itemsize:
+        raise Refusal("cut short: its header claims more pixels than there are")
+    return image, plane
+
+
+def off_screen(
+    shown: Shaped[np.ndarray, "height width"], image: Nifti1Image, plane: tuple[int, int]
+) -> Shaped[np.ndarray, "..."]:
+    """A slice as `read_nifti` shows it, back in the file's own axes and shape."""
+    across, down = _axes(image, plane)
+    rows_first = shown[:: down[1], :: across[1]]
+    values = rows_first if plane[0] == down[0] else rows_first.T
+    return np.ascontiguousarray(values).reshape(image.shape)
 
 
 def _plane(shape: tuple[int, ...]) -> tuple[int, int]:

@@ -20,7 +20,7 @@ from radlearn.records.decoding import Decoder, Job
 from radlearn.records.finish import Person, finish, write_set_aside
 from radlearn.records.keys import read_key, store_key
 from radlearn.records.readers import Limits
-from radlearn.records.record import SetAside, Source, SourceRecord
+from radlearn.records.record import NOT_ANNOTATED, SetAside, Source, SourceRecord
 from radlearn.records.settings import PrepareConfig
 from radlearn.records.shards import SHARD_SIZE, Parts, Pictures, part_row, pictures
 from radlearn.records.splits import one_split_a_patient
@@ -37,6 +37,8 @@ class PrepareSummary:
 
     Attributes:
         splits: split to its number of records and patients, and its fingerprint.
+        mask_names: classes of the masks.
+        masks_resized: masks that were drawn in another resolution than their images.
         joined: patients that were several in the source or share a picture with a linked store.
         finished_before: shards that an earlier, interrupted call had finished.
         too_many_bad: more was set aside than `max_bad` allows.
@@ -46,6 +48,8 @@ class PrepareSummary:
     records: int
     images: int
     masks: int
+    mask_names: tuple[str, ...]
+    masks_resized: int
     reports: int
     patients: int
     splits: dict[str, dict[str, Any]]
@@ -86,6 +90,10 @@ def run(config: PrepareConfig) -> int:
     )
     for name, split in done.splits.items():
         console.print(f"  {name}: {split['records']:,} records, {split['patients']:,} patients")
+    if done.masks:
+        console.print(f"  masks of {', '.join(done.mask_names)}", markup=False)
+    if done.masks_resized:
+        console.print(f"  {done.masks_resized:,} masks of another resolution than their images")
     if done.joined:
         console.print(f"  {done.joined} patients joined, since they share a picture")
     if done.set_aside:
@@ -216,6 +224,7 @@ class _Building:
         with ExitStack() as stack:
             images = self._pictures(stack, "images", any(r.image for r in chunk))
             masks = self._pictures(stack, "masks", any(r.image and r.mask for r in chunk))
+            blank = np.full((self.config.size or 0,) * 2, NOT_ANNOTATED, np.uint8)
             for position, record in enumerate(chunk, first):
                 decoded = next(results) if record.image is not None else None
                 ticker.advance()
@@ -226,10 +235,7 @@ class _Building:
                 if decoded is not None and decoded.image is not None and images is not None:
                     row |= {"shard": self.shards, "index": images.append(decoded.image)}
                     if masks is not None:
-                        blank = (
-                            np.zeros_like(decoded.image) if decoded.mask is None else decoded.mask
-                        )
-                        masks.append(blank)
+                        masks.append(blank if decoded.mask is None else decoded.mask)
                     if decoded.mask_reason is not None:
                         reason = f"its mask is left out: {decoded.mask_reason}"
                         set_aside.append(SetAside(self._path(record), reason))
@@ -298,13 +304,16 @@ def _finished(config: PrepareConfig) -> PrepareSummary | None:
 
 
 def _summary(config: PrepareConfig, finished_before: int) -> PrepareSummary:
-    info = open_store(config.store).info
+    store = open_store(config.store)
+    info = store.info
     set_aside = [SetAside(**item) for item in info["set_aside"]]
     return PrepareSummary(
         store=config.store,
         records=info["count"],
         images=info["images"],
         masks=info["masks"],
+        mask_names=store.mask_names,
+        masks_resized=info.get("masks_resized", 0),
         reports=info["reports"],
         patients=info["patients"],
         splits=info["splits"],

@@ -1,16 +1,20 @@
 """PNG, JPEG and TIFF."""
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Shaped
 from PIL import Image, ImageOps
 
 from radlearn.records.display import Grey, Rendering, rendered, unchanged
 from radlearn.records.guard import Limits, Refusal, contents, refusals, step
 from radlearn.records.record import Pixels
 
-MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+JPEG = b"\xff\xd8\xff"
+MAGIC = (b"\x89PNG\r\n\x1a\n", JPEG, b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 PHOTOMETRIC = 262  # the TIFF tag that says whether zero is white
 
 
@@ -30,6 +34,36 @@ def read_raster(path: Path, limits: Limits) -> Pixels:
         UnreadableError: damaged, cut short, several pages, or beyond `limits`. Pillow's own limit
             of 179 million pixels holds beside them.
     """
+    with _opened(path, limits) as image:
+        mode, kind = image.mode, str(image.format)
+        zero_is_white = _zero_is_white(image)
+        values = _grey(ImageOps.exif_transpose(image), zero_is_white)
+    return Pixels(values=values, header={"format": kind, "mode": mode})
+
+
+def read_codes(path: Path, limits: Limits) -> Shaped[np.ndarray, "height width"]:
+    """The numbers that a PNG or TIFF holds, one a pixel, upright; of a palette its places.
+
+    Raises:
+        UnreadableError: a JPEG, whose numbers are not those that were drawn; colours; and see
+            `read_raster`.
+    """
+    with _opened(path, limits) as image:
+        if image.format in ("JPEG", "MPO"):
+            raise Refusal("a JPEG changes the values of pixels: draw classes in PNG")
+        upright = ImageOps.exif_transpose(image)
+        values = np.asarray(upright)
+        bands = upright.getbands()
+        if len(bands) > 1:
+            colours = values[..., : len(bands) - (bands[-1] == "A")]
+            values = colours[..., 0]
+            if (colours != values[..., None]).any():
+                raise Refusal("colours where one value a class is expected")
+    return values.astype(values.dtype.newbyteorder("="), copy=False)
+
+
+@contextmanager
+def _opened(path: Path, limits: Limits) -> Iterator[Image.Image]:
     with refusals(path):
         stream = io.BytesIO(contents(path, limits))
         with (
@@ -39,12 +73,9 @@ def read_raster(path: Path, limits: Limits) -> Pixels:
             limits.check(image.height, image.width, 4)
             if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
                 raise Refusal("several pages or frames; only single pictures are taken in")
-            mode, kind = image.mode, str(image.format)
-            zero_is_white = _zero_is_white(image)
             with step("damaged or cut short"):
                 image.load()
-            values = _grey(ImageOps.exif_transpose(image), zero_is_white)
-    return Pixels(values=values, header={"format": kind, "mode": mode})
+            yield image
 
 
 def _zero_is_white(image: Image.Image) -> bool:

@@ -12,6 +12,12 @@ from jaxtyping import UInt8, UInt16
 UNCERTAIN = -1.0
 """A label that its source gives as uncertain; kept in the store, resolved when training starts."""
 
+NOT_ANNOTATED = 255
+"""A mask's pixel that nobody says anything of; neither background nor a class."""
+
+MOST_CLASSES = 254
+"""Of a mask: what is left of eight bits beside background and `NOT_ANNOTATED`."""
+
 
 class View(StrEnum):
     FRONTAL = "frontal"
@@ -37,14 +43,39 @@ class Box(NamedTuple):
 
 @dataclass(frozen=True)
 class MaskFiles:
-    """A mask whose foreground is every pixel that is not zero in any of these images."""
+    """A mask in files that are laid over each other.
+
+    Attributes:
+        paths: images of one size, or DICOM SEG.
+        names: of its classes, which number 1, 2, ... in this order. None or one of them is a
+            binary mask, and more are the pixel values 1, 2, ...; the segments of a DICOM SEG are
+            told apart by their labels.
+        table: (pixel value, number of its class) where values are other ones; what it does not
+            name is background.
+    """
 
     paths: tuple[Path, ...]
+    names: tuple[str, ...] = ()
+    table: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class ClassFiles:
+    """A mask with files of its own for each class, whatever is not 0 in one of them.
+
+    Attributes:
+        names: of the classes.
+        paths: of each class; a class without any is not annotated, and so the mask none. Where
+            classes overlap, the later one lies on top.
+    """
+
+    names: tuple[str, ...]
+    paths: tuple[tuple[Path, ...], ...]
 
 
 @dataclass(frozen=True)
 class RunLengths:
-    """A mask as run-lengths down the columns, each start counted from the end of the run before.
+    """A mask of one class as run-lengths down the columns, each start counted from the last end.
 
     An empty tuple of runs is a mask without foreground. Height and width are in source pixels.
     """
@@ -54,7 +85,7 @@ class RunLengths:
     width: int
 
 
-MaskSource = MaskFiles | RunLengths
+MaskSource = MaskFiles | ClassFiles | RunLengths
 
 
 @dataclass(frozen=True)
@@ -100,6 +131,7 @@ class Source:
 
     Attributes:
         records: may be iterated once; a generator keeps memory flat.
+        mask_names: classes of the masks: name k stands for the pixel value k + 1.
         set_aside: filled while `records` is iterated (rows without a file, ...).
         same_patient: groups of the source's patient ids that are one patient.
     """
@@ -111,6 +143,7 @@ class Source:
     records: Iterable[SourceRecord]
     set_aside: list[SetAside] = field(default_factory=list)
     same_patient: tuple[frozenset[str], ...] = ()
+    mask_names: tuple[str, ...] = ("mask",)
 
 
 @dataclass(frozen=True)

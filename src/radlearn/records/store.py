@@ -50,6 +50,11 @@ class Store:
         return tuple(self.info["label_names"])
 
     @property
+    def mask_names(self) -> tuple[str, ...]:
+        """Classes of the masks: the pixel value 1 is the first; empty where there are no masks."""
+        return tuple(self.info.get("mask_names", ["mask"] if self.info["masks"] else []))
+
+    @property
     def licences(self) -> list[dict[str, str]]:
         """`name`, `licence` and `terms` of each source."""
         return list(self.info["sources"])
@@ -59,7 +64,10 @@ class Store:
         return self._pixels("images", row) if self._shards[row] >= 0 else None
 
     def mask(self, row: int) -> UInt8[np.ndarray, "size size"] | None:
-        """The mask of a record, 0 or 1; None where it has none."""
+        """The mask of a record, None where it has none; one without foreground is a mask too.
+
+        0 is background, k the class `mask_names[k - 1]`, and `NOT_ANNOTATED` (255) neither.
+        """
         return self._pixels("masks", row) if self._has_mask[row] else None
 
     @cached_property
@@ -196,6 +204,17 @@ class Selection:
     def size(self) -> int | None:
         """Side of the pictures in pixels, None where no store holds any."""
         return next((store.size for store in self.stores if store.size is not None), None)
+
+    @property
+    def mask_names(self) -> tuple[str, ...]:
+        """`Store.mask_names` of all stores with masks; InputError where they are not the same."""
+        found = {store.mask_names: store.path.name for store in self.stores if store.mask_names}
+        if len(found) > 1:
+            said = "; ".join(f"{name} of {', '.join(names)}" for names, name in found.items())
+            raise InputError(
+                f"the stores hold masks of different classes: {said}; prepare them alike"
+            )
+        return next(iter(found), ())
 
     def image(self, position: int) -> Shaped[np.ndarray, "size size"] | None:
         store, row = self.at[position]
