@@ -44,6 +44,10 @@ class FinetuneConfig:
     """Side in pixels; default: the backbone's own."""
     patch: int | None = None
     """Side of a patch where there is no --init; default: the backbone's own."""
+    decoder_width: int = 128
+    """Channels inside the decoder of a segmentation."""
+    inference: Literal["whole", "sliding"] = "whole"
+    """Segment a picture at once, or window by window in its own resolution."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
     lr: float = 1e-3
     """Learning rate at the top of the schedule."""
