@@ -16,6 +16,7 @@ from radlearn.metrics.mask_scores import (
     score_over,
 )
 from radlearn.metrics.mask_tables import print_differences, print_masks
+from radlearn.metrics.measured import Measured, measured_column
 from radlearn.metrics.statistics import bootstrap_patients
 from radlearn.report.page import Section
 from radlearn.report.segmentation import differences_section, side_by_side
@@ -100,6 +101,13 @@ def compare_segmentations(runs: Sequence[Path], config: EvaluateConfig) -> dict[
     }
 
 
+def measured(run: Path, config: EvaluateConfig) -> Measured:
+    """The Dice of each class and record, for groups and learning curves."""
+    scored = mask_scores_of(run, config.split)
+    dice = dict(zip(scored.classes, scored.values["dice"].T, strict=True))
+    return measured_column("Dice", scored.ids, scored.patients, dice)
+
+
 def _scored(comparison: Mapping[str, Any]) -> str:
     return f"{comparison['records']:,} records of {comparison['patients']:,} patients"
 
@@ -118,8 +126,9 @@ SEGMENTATIONS = Kind(
     scored=_scored,
     sections=_sections,
     refused={
-        "labels": "segmentations are scored on all classes",
-        "rule": "a mask has no operating point",
-        "step": "fine-tuned runs are scored at their best",
+        "labels": "--labels is not for segmentations, which are scored on all their classes",
+        "rule": "--rule is for labels; a mask has no operating point",
+        "step": "--step is for translations; fine-tuned runs are scored at their best",
     },
+    measured=measured,
 )
