@@ -85,6 +85,7 @@ class Kind(NamedTuple):
 KINDS = {
     "translation": "radlearn.translation.evaluate:TRANSLATIONS",
     "multi-label": "radlearn.evaluate_labels:LABELS",
+    "segmentation": "radlearn.finetuning.evaluate_masks:SEGMENTATIONS",
 }
 """Where the `Kind` of each task is: "module:name", imported when a run of it is scored."""
 
