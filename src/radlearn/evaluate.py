@@ -44,6 +44,10 @@ class EvaluateConfig:
     """Only these labels; default: all."""
     step: int | None = None
     """Of translations: the step whose scores count; default: the last."""
+    groups: tuple[str, ...] = ()
+    """Columns of the store whose groups are scored too, such as: sex view age:0-40-60-80."""
+    stores: tuple[Path, ...] = ()
+    """Where --groups finds its columns; default: the stores that the run was made from."""
     out: Path | None = None
     """Where the differences of the runs are written, as JSON and, beside it, as a page."""
 
@@ -129,13 +133,19 @@ def evaluate(config: EvaluateConfig) -> None:
         raise InputError("no run was given; make one with: radlearn finetune")
     if config.out is not None and len(config.runs) < 2:
         raise InputError("--out is for the differences of runs; give two runs or more")
-    _, kind = kind_of(config.runs)
+    name, kind = kind_of(config.runs)
+    if config.groups and kind.measured is None:
+        raise InputError(f"--groups is not for runs of {name}")
     for field in fields(config):
         if field.name in kind.refused and getattr(config, field.name) != field.default:
             raise InputError(kind.refused[field.name])
     scored = [kind.score(run, config) for run in config.runs]
-    for evaluation in scored:
+    for run, evaluation in zip(config.runs, scored, strict=True):
         kind.show(evaluation)
+        if config.groups and kind.measured is not None:
+            from radlearn.evaluate_groups import evaluate_groups
+
+            evaluate_groups(run, kind.measured(run, config), evaluation, config)
     if len(config.runs) > 1:
         comparison = kind.compare(config.runs, config)
         kind.show_differences(comparison)

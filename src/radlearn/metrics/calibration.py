@@ -68,6 +68,17 @@ def brier(
     return _shares([error**2], [labelled], resamples)[0]
 
 
+def excess(
+    probability: Float[np.ndarray, "records"],
+    truth: Float[np.ndarray, "records"],
+    resamples: Resamples,
+) -> Interval:
+    """The mean probability less the share of positives, over the labelled records; 0 is right."""
+    labelled = np.isfinite(truth)
+    away = np.where(labelled, probability - np.where(labelled, truth, 0), 0).astype(np.float64)
+    return _shares([away], [labelled], resamples)[0]
+
+
 def _shares(
     parts: Sequence[np.ndarray], wholes: Sequence[np.ndarray], resamples: Resamples
 ) -> list[Interval]:
@@ -171,3 +182,17 @@ def apply_threshold(
     wholes = [positive, negative, answer & known, ~answer & known]
     parts = [answer & positive, ~answer & negative, answer & positive, ~answer & negative]
     return OperatingPoint(*_shares(parts, wholes, resamples))
+
+
+def shares_at(
+    probability: Float[np.ndarray, "records"],
+    truth: Float[np.ndarray, "records"],
+    threshold: float,
+    resamples: Resamples,
+) -> Float[np.ndarray, "resamples 2"]:
+    """Sensitivity and specificity at a threshold in each resample, NaN where one is not defined."""
+    answer = probability.astype(np.float64) >= threshold
+    positive, negative = truth == 1, truth == 0
+    columns = np.stack([answer & positive, ~answer & negative, positive, negative], axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.divide(*np.split(resamples.totals(columns.astype(np.float64)), 2, axis=1))

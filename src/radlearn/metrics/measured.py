@@ -100,8 +100,8 @@ def measured_column(
         values: of each column, a number a record, NaN where a record has none.
     """
     columns = np.stack([np.asarray(of, np.float64) for of in values.values()], axis=1)
-    there = np.isfinite(columns)
-    filled = np.where(there, columns, 0)
+    there = np.isfinite(columns).astype(np.float64)
+    filled = np.nan_to_num(columns)
 
     def score(rows: Rows, resamples: Resamples, at: Sequence[int]) -> np.ndarray:
         chosen = np.ix_(rows, list(at))
