@@ -22,12 +22,8 @@ class FeatureBatches:
     features: Float[Tensor, "records width"]
 
     def __call__(self, step: int) -> Batch:
-        positions = self.make.positions(step)
-        return {
-            "features": self.features[positions],
-            "truth": torch.from_numpy(self.make.truth[positions]),
-            "ids": self.make.records.take(positions).ids,
-        }
+        shown, batch = self.make.asked(step)
+        return {"features": self.features[torch.from_numpy(shown)]} | batch
 
 
 def pooled(
@@ -40,14 +36,14 @@ def pooled(
     """What the backbone hands to `fc_norm` and the head, of every record, without augmentation."""
 
     def run(positions: np.ndarray) -> Tensor:
-        images = make.of(positions, step=0)["image"].to(compute.device)
+        images = make.images(positions, step=0).to(compute.device)
         with compute.autocast():
             seen = normalised(images, preprocessing)
             return model.pool(model.forward_features(seen))  # type: ignore[operator]
 
     model.eval()
     with torch.no_grad():
-        return in_batches(len(make.records), batch, run)
+        return in_batches(len(make.examples.records), batch, run)
 
 
 def has_plain_head(model: nn.Module) -> bool:
@@ -58,7 +54,7 @@ def has_plain_head(model: nn.Module) -> bool:
 def start_head(
     model: nn.Module,
     features: Float[Tensor, "records width"],
-    labels: Float[Tensor, "records labels"],
+    labels: Float[Tensor, "examples outputs"],
 ) -> None:
     """Start the head from the training records: it sees standardised features and knows shares.
 
@@ -69,7 +65,7 @@ def start_head(
 
     Args:
         features: of `pooled`.
-        labels: 0, 1 or NaN for not labelled.
+        labels: 0, 1 or NaN for not labelled, of each output.
     """
     norm: nn.LayerNorm = model.fc_norm  # type: ignore[assignment]
     head: nn.Linear = model.head  # type: ignore[assignment]

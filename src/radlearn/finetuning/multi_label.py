@@ -6,16 +6,18 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor
 
 from radlearn.engine.folder import RunFolder
 from radlearn.engine.log import read_metrics
 from radlearn.errors import InputError
 from radlearn.evaluate import EvaluateConfig, evaluate_run, mistakes, read_predictions
+from radlearn.finetuning.balance import positive_weights
 from radlearn.finetuning.config import FinetuneConfig
-from radlearn.finetuning.examples import choose
-from radlearn.finetuning.pictures import PictureTask
+from radlearn.finetuning.examples import choose, examples
+from radlearn.finetuning.pictures import Chosen, PictureTask
+from radlearn.finetuning.readings import Labels, Outputs
 from radlearn.finetuning.terms import classification_loss
 from radlearn.finetuning.tuned import save_thresholds
 from radlearn.metrics.classification import mean_auroc
@@ -29,64 +31,60 @@ SHOWN_MISTAKES = 12
 
 @dataclass(frozen=True, eq=False)
 class MultiLabel(PictureTask):
-    """A yes or no of every label.
-
-    Attributes:
-        labels: their names.
-        truth: 0, 1 or NaN for not labelled.
-    """
+    """A yes or no of every label; the truth is 0, 1 or NaN for not labelled."""
 
     name: ClassVar[str] = "multi-label"
     metric: ClassVar[str] = "val_auroc"
-    labels: tuple[str, ...] = ()
+    reading: Labels
 
     @classmethod
     def of(cls, stores: Sequence[Store], config: FinetuneConfig) -> Self:
         whole = select(stores, split=Split.TRAIN, view=config.view, needs=NEEDS)
-        labels = config.labels or _learnable(whole, stores, config)
+        labels = tuple(config.labels or _learnable(whole, stores, config))
 
         def keep(split: Split, found: Selection) -> Bool[np.ndarray, "records"]:
             if split is not Split.TRAIN:
                 return np.ones(len(found), bool)
             return ~np.isnan(found.labels(labels, config.uncertain)).all(axis=1)
 
-        records = choose(stores, config, NEEDS, keep)
-        truth = {
-            split: found.labels(labels, config.uncertain if split is Split.TRAIN else "ignore")
-            for split, found in records.items()
-        }
-        return cls(records, truth, tuple(labels))
+        chosen: Chosen = {}
+        for split, found in choose(stores, config, NEEDS, keep).items():
+            uncertain = config.uncertain if split is Split.TRAIN else "ignore"
+            of = examples(found, config)
+            chosen[split] = of, of.any_of(found.labels(labels, uncertain))
+        return cls.made(config, chosen, Labels(labels))
 
     @property
     def summary(self) -> str:
-        return f"{len(self.labels)} labels"
-
-    @property
-    def outputs(self) -> int:
-        return len(self.labels)
+        return f"{len(self.reading.names)} labels"
 
     def settings(self) -> dict[str, Any]:
-        return {"labels": list(self.labels)}
+        return {"labels": list(self.reading.names)}
 
-    def facts(self) -> dict[str, Any]:
-        return {"labels": list(self.labels)}
+    def loss(self, outputs: Tensor, truth: Tensor) -> dict[str, Tensor]:
+        smoothing, robust = self.config.label_smoothing, self.config.robust
+        loss = classification_loss(outputs, truth, self.weights, smoothing, robust)
+        return {"classification": loss}
 
-    def loss(
-        self, outputs: Float[Tensor, "batch labels"], truth: Float[Tensor, "batch labels"]
-    ) -> dict[str, Tensor]:
-        return {"classification": classification_loss(outputs, truth)}
+    def class_weights(self) -> tuple[float, ...]:
+        return positive_weights(self.truth[Split.TRAIN])
 
-    def score(self, answers: Float[np.ndarray, "records labels"], split: Split) -> float:
+    def groups(self) -> Bool[np.ndarray, "examples groups"]:
+        truth = self.truth[Split.TRAIN]
+        none = ~np.isnan(truth).all(axis=1) & ~(truth == 1).any(axis=1)
+        return np.concatenate([truth == 1, none[:, None]], axis=1)
+
+    def head_labels(self) -> np.ndarray:
+        return self.truth[Split.TRAIN]
+
+    def score(self, answers: Outputs, split: Split) -> float:
         return mean_auroc(answers, self.truth[split])
 
-    def columns(
-        self, answers: Float[np.ndarray, "records labels"], split: Split
-    ) -> dict[str, np.ndarray]:
-        found = {}
-        for at, name in enumerate(self.labels):
+    def columns(self, answers: Outputs, split: Split) -> dict[str, np.ndarray]:
+        said, found = self.reading.columns(answers), {}
+        for at, name in enumerate(self.reading.names):
             found[f"label:{name}"] = self.truth[split][:, at].astype(np.float64)
-            found[f"logit:{name}"] = answers[:, at]
-            found[f"probability:{name}"] = 1 / (1 + np.exp(-answers[:, at]))
+            found |= {f"{kind}:{name}": said[f"{kind}:{name}"] for kind in ("logit", "probability")}
         return found
 
     def page(self, run: RunFolder) -> None:
@@ -95,7 +93,7 @@ class MultiLabel(PictureTask):
             split: Literal["val", "test"] = "test" if Split.TEST in self.records else "val"
             evaluation = evaluate_run(run.path, EvaluateConfig((run.path,), split=split))
             save_thresholds(run.model, evaluation)
-            shown = _mistakes(run.path, self.records[Split(split)], split)
+            shown = worst_mistakes(run.path, self.records[Split(split)], split)
         finetuning_page(run.path, read_metrics(run.path), evaluation, shown, run.config)
 
 
@@ -114,7 +112,8 @@ def _learnable(
     return found
 
 
-def _mistakes(run: Path, records: Selection, split: str) -> list[Mistake]:
+def worst_mistakes(run: Path, records: Selection, split: str) -> list[Mistake]:
+    """The most confident mistakes of a finished run on these records, with their pictures."""
     place = {name: at for at, name in enumerate(records.ids)}
     found = mistakes(read_predictions(run), SHOWN_MISTAKES, split)
     worst = sorted(

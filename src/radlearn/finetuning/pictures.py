@@ -1,19 +1,26 @@
-"""Tasks that answer once for every picture, from the backbone's pooled features and a head."""
+"""Tasks that answer once for every picture, or study, from pooled features and a head."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
 
 import numpy as np
 import polars as pl
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Bool, Float32
 from torch import Tensor, nn
 
+from radlearn.engine.folder import RunFolder
+from radlearn.engine.log import console, read_metrics
+from radlearn.evaluate import EvaluateConfig, evaluate_run
 from radlearn.files import replacing
-from radlearn.finetuning.batches import FinetuneBatches
+from radlearn.finetuning.balance import chances
+from radlearn.finetuning.batches import Augment, FinetuneBatches
+from radlearn.finetuning.config import FinetuneConfig
+from radlearn.finetuning.examples import Examples, choose, examples
 from radlearn.finetuning.features import (
     FeatureBatches,
     has_plain_head,
@@ -21,132 +28,220 @@ from radlearn.finetuning.features import (
     pooled,
     start_head,
 )
+from radlearn.finetuning.readings import Outputs, Reading
 from radlearn.finetuning.task import Learner, Setup, Task
-from radlearn.finetuning.terms import outputs_of
+from radlearn.finetuning.terms import of_studies, outputs_of
 from radlearn.models.backbone import BackboneConfig, build_classifier
 from radlearn.models.inference import logits
 from radlearn.records.batches import Batch
 from radlearn.records.record import Split
-from radlearn.records.store import Selection
+from radlearn.records.store import Selection, Store
+from radlearn.report.targets import targets_page
 
-Outputs = Float[np.ndarray, "records outputs"]
+Truth = Float32[np.ndarray, "examples columns"]
+Chosen = dict[Split, tuple[Examples, Truth]]
+
+
+def choose_known(
+    stores: Sequence[Store],
+    config: FinetuneConfig,
+    values: Callable[[Selection], Float32[np.ndarray, "records 1"]],
+    what: str,
+) -> Chosen:
+    """The examples of each split of which something is known, and what.
+
+    Args:
+        values: of records, NaN where nothing is known.
+        what: they are, in words.
+    """
+
+    def keep(split: Split, found: Selection) -> Bool[np.ndarray, "records"]:
+        known = ~np.isnan(values(found)[:, 0])
+        if not known.all():
+            console.print(f"{(~known).sum()} {split} records are left out, which have no {what}")
+        return known
+
+    chosen: Chosen = {}
+    for split, found in choose(stores, config, {"image"}, keep).items():
+        of = examples(found, config)
+        chosen[split] = of, of.one_of(values(found), what)
+    return chosen
 
 
 @dataclass(frozen=True, eq=False)
 class PictureTask(Task[Outputs]):
-    """One answer a picture.
+    """One answer a picture; with `config.pool` one a study, the mean of its pictures' outputs.
 
     Attributes:
-        truth: what is known of each record, NaN where nothing is.
+        examples: by split; `records` are theirs.
+        truth: what is known of each example.
+        reading: what the outputs mean.
     """
 
+    config: FinetuneConfig
     records: dict[Split, Selection]
-    truth: dict[Split, Float32[np.ndarray, "records columns"]]
+    examples: dict[Split, Examples]
+    truth: dict[Split, Truth]
+    reading: Reading
 
-    @property
-    @abstractmethod
-    def outputs(self) -> int:
-        """Outputs of the head."""
+    @classmethod
+    def made(cls, config: FinetuneConfig, chosen: Chosen, reading: Reading) -> Self:
+        of = {split: found for split, (found, _) in chosen.items()}
+        records = {split: found.records for split, found in of.items()}
+        truth = {split: known for split, (_, known) in chosen.items()}
+        return cls(config, records, of, truth, reading)
 
     @abstractmethod
-    def loss(
-        self, outputs: Float[Tensor, "batch outputs"], truth: Float[Tensor, "batch columns"]
-    ) -> dict[str, Tensor]:
-        """The terms of a batch, in float32."""
+    def loss(self, outputs: Tensor, truth: Tensor) -> dict[str, Tensor]:
+        """The terms of a batch, in float32.
+
+        Args:
+            outputs: (examples, outputs); `truth` (examples, columns).
+        """
+
+    @abstractmethod
+    def class_weights(self) -> tuple[float, ...]:
+        """What the loss of each class is multiplied by for --balance weights."""
+
+    @abstractmethod
+    def groups(self) -> Bool[np.ndarray, "examples groups"]:
+        """Which training examples are of which group, to be drawn alike for --balance sampling."""
+
+    @abstractmethod
+    def head_labels(self) -> Float32[np.ndarray, "examples outputs"]:
+        """0, 1 or NaN of each output and training example; the head starts from their shares."""
 
     @abstractmethod
     def columns(self, answers: Outputs, split: Split) -> dict[str, np.ndarray]:
         """Truth and answers as columns of predictions.parquet."""
 
+    @cached_property
+    def weights(self) -> tuple[float, ...] | None:
+        """`class_weights` where they were asked for."""
+        return self.class_weights() if self.config.balance == "weights" else None
+
+    def facts(self) -> dict[str, Any]:
+        return self.reading.facts() | {"pool": self.config.pool}
+
+    def count(self, split: Split) -> int:
+        return len(self.examples[split])
+
     def build(self, backbone: BackboneConfig, drop_path: float) -> nn.Module:
-        return build_classifier(backbone, self.outputs, drop_path)
+        return build_classifier(backbone, len(self.reading.names), drop_path)
 
     def start_head(self, model: nn.Module, setup: Setup) -> None:
         if setup.config.head_start == "records" and has_plain_head(model):
-            seen = self.batches(Split.TRAIN, setup, augment=False)
+            seen = self.batches(Split.TRAIN, setup, "none")
             features = pooled(model, seen, setup.preprocessing, setup.here, setup.scoring_batch)
-            start_head(model, features, torch.from_numpy(seen.truth))
+            start_head(model, features, torch.from_numpy(self.head_labels()))
 
-    def batches(self, split: Split, setup: Setup, augment: bool) -> FinetuneBatches:
-        """What makes batches of a split's records."""
-        config = setup.config
+    def batches(self, split: Split, setup: Setup, augment: Augment) -> FinetuneBatches:
+        """What makes batches of a split's examples."""
+        config, drawn = setup.config, split is Split.TRAIN and setup.config.balance == "sampling"
         return FinetuneBatches(
-            self.records[split],
+            self.examples[split],
             self.truth[split],
             setup.preprocessing,
             config.batch,
             config.seed,
             augment,
             (config.crop, 1.0),
+            chances(self.groups()) if drawn else None,
             setup.here.rank,
             setup.here.world,
         )
 
     def learner(self, model: nn.Module, setup: Setup) -> Learner[Outputs]:
         config = setup.config
-        augment = config.augment if config.augment is not None else config.tuner != "linear"
-        frozen = config.tuner == "linear" and not augment and has_plain_head(model)
-        return (_OfFeatures if frozen else _OfPictures)(self, model, setup, augment)
+        augment: Augment = config.augment or ("none" if config.tuner == "linear" else "plain")
+        frozen = config.tuner == "linear" and augment == "none" and has_plain_head(model)
+        return (
+            _OfFeatures(self, model, setup) if frozen else _OfPictures(self, model, setup, augment)
+        )
+
+    def terms(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """`loss` of the outputs of a batch's pictures."""
+        if "study" in batch:
+            outputs = of_studies(outputs, batch["study"], len(batch["truth"]))
+        return self.loss(outputs, batch["truth"])
+
+    def answers(self, outputs: Outputs, split: Split) -> Outputs:
+        """One a study where studies are pooled."""
+        studies = self.examples[split].studies
+        if studies is None:
+            return outputs
+        return np.stack([outputs[study].mean(axis=0) for study in studies])
 
     def write(self, run: Path, answers: Mapping[Split, Outputs]) -> None:
         tables = []
         for split, found in answers.items():
-            records = self.records[split]
+            of = self.examples[split]
             about: dict[str, Any] = {
-                "split": [str(split)] * len(records),
-                "id": records.ids,
-                "patient": records.patients,
+                "split": [str(split)] * len(of),
+                "id": of.first.ids,
+                "patient": of.first.patients,
             }
+            if of.studies is not None:
+                about["pictures"] = [len(study) for study in of.studies]
             tables.append(pl.DataFrame(about | self.columns(found, split)))
         if tables:
             with replacing(run / "predictions.parquet") as temporary:
                 pl.concat(tables).write_parquet(temporary)
 
+    def scored_page(self, run: RunFolder) -> None:
+        """The page of a task other than `multi-label`, with its scores where there are any."""
+        evaluation = None
+        if len(self.records) > 1:
+            split: Literal["val", "test"] = "test" if Split.TEST in self.records else "val"
+            evaluation = evaluate_run(run.path, EvaluateConfig((run.path,), split=split))
+        targets_page(run.path, read_metrics(run.path), evaluation, run.config)
+
 
 class _OfPictures:
     """The whole model on pictures."""
 
-    def __init__(self, task: PictureTask, model: nn.Module, setup: Setup, augment: bool) -> None:
+    def __init__(self, task: PictureTask, model: nn.Module, setup: Setup, augment: Augment) -> None:
         self.task, self.model, self.setup = task, model, setup
         self.batches: Callable[[int], Batch] = task.batches(Split.TRAIN, setup, augment)
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:
         outputs = outputs_of(self.model, batch["image"], self.setup.preprocessing)
-        return self.task.loss(outputs, batch["truth"])
+        return self.task.terms(outputs, batch)
 
     def answers(self, split: Split) -> Outputs:
-        seen = self.task.batches(split, self.setup, augment=False)
-        return logits(
+        seen = self.task.batches(split, self.setup, "none")
+        found = logits(
             self.model,
-            lambda positions: seen.of(positions, 0)["image"],
-            len(seen.records),
+            lambda positions: seen.images(positions, 0),
+            len(seen.examples.records),
             self.setup.preprocessing,
             self.setup.here,
             self.setup.scoring_batch,
         )
+        return self.task.answers(found, split)
 
 
 class _OfFeatures:
     """The head of a frozen backbone on features that are computed once."""
 
-    def __init__(self, task: PictureTask, model: nn.Module, setup: Setup, augment: bool) -> None:
+    def __init__(self, task: PictureTask, model: nn.Module, setup: Setup) -> None:
         self.task, self.model, self.setup = task, model, setup
         self.features = {
             split: pooled(
                 model,
-                task.batches(split, setup, augment=False),
+                task.batches(split, setup, "none"),
                 setup.preprocessing,
                 setup.here,
                 setup.scoring_batch,
             )
             for split in task.records
         }
-        make = task.batches(Split.TRAIN, setup, augment)
+        make = task.batches(Split.TRAIN, setup, "none")
         self.batches: Callable[[int], Batch] = FeatureBatches(make, self.features[Split.TRAIN])
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:
-        return self.task.loss(head_logits(self.model, batch["features"]), batch["truth"])
+        return self.task.terms(head_logits(self.model, batch["features"]), batch)
 
     def answers(self, split: Split) -> Outputs:
         found = head_logits(self.model, self.features[split].to(self.setup.here.device))
-        return found.detach().float().cpu().numpy().astype(np.float64)
+        return self.task.answers(found.detach().float().cpu().numpy().astype(np.float64), split)

@@ -1,4 +1,4 @@
-"""A fine-tuned run on new pictures: files and folders in, a table of probabilities out."""
+"""A fine-tuned run on new pictures: files and folders in, a table of answers out."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Shaped
 from PIL import Image
 from torch import Tensor
 
@@ -16,6 +16,7 @@ from radlearn.engine.device import Compute
 from radlearn.engine.log import console, progress
 from radlearn.errors import InputError, UnreadableError
 from radlearn.files import replacing, shown, writable
+from radlearn.finetuning.readings import Outputs
 from radlearn.finetuning.tuned import Tuned, load_tuned
 from radlearn.models.inference import logits
 from radlearn.models.saliency import class_activation
@@ -58,7 +59,8 @@ def predict_labels(
         if folder is not None:
             writable(folder)
     tuned.model.to(here.device)
-    rows: list[dict[str, object]] = []
+    names: list[str] = []
+    answers: list[Outputs] = []
     refused: list[SetAside] = []
     with progress("predict", len(files), unit="files") as ticker:
         for start in range(0, len(files), CHUNK):
@@ -72,18 +74,20 @@ def predict_labels(
                     refused.append(SetAside(name, reason))
                 ticker.advance()
             if pictures:
-                rows += _answers(tuned, pictures, here, batch, saliency)
+                names += [picture.name for picture in pictures]
+                answers.append(_outputs(tuned, pictures, here, batch, saliency))
     for one in refused:
         console.print(f"cannot read {one.path}: {one.reason}", style="yellow")
-    if not rows:
+    if not names:
         raise InputError(f"none of the {len(files)} files given could be read as a picture")
     with replacing(out) as temporary:
-        table = pl.DataFrame(rows)
+        table = _table(tuned, names, np.concatenate(answers))
         if out.suffix == ".csv":
             table.write_csv(temporary)
         else:
             table.write_parquet(temporary)
-    console.print(f"{len(rows)} pictures answered for, {len(refused)} not read: {out}")
+    together = "" if tuned.pool is None else f" as {table.height} studies, a folder each"
+    console.print(f"{len(names)} pictures answered for{together}, {len(refused)} not read: {out}")
     return 1 if refused else 0
 
 
@@ -107,17 +111,17 @@ def _hidden(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts)
 
 
-def _answers(
+def _outputs(
     tuned: Tuned,
     pictures: Sequence[_Picture],
     here: Compute,
     batch: int,
     saliency: Path | None,
-) -> list[dict[str, object]]:
+) -> Outputs:
     seen = torch.stack(
         [evaluated(picture.stored, tuned.preprocessing).float() for picture in pictures]
     )
-    scores = logits(
+    found = logits(
         tuned.model,
         lambda positions: seen[torch.from_numpy(positions)],
         len(pictures),
@@ -125,24 +129,21 @@ def _answers(
         here,
         batch,
     )
-    probabilities = 1 / (1 + np.exp(-scores))
     if saliency is not None:
-        for picture, image, row in zip(pictures, seen, probabilities, strict=True):
-            _draw(tuned, picture.name, image, int(row.argmax()), here, saliency)
-    return [
-        {"file": picture.name} | _row(tuned, row)
-        for picture, row in zip(pictures, probabilities, strict=True)
-    ]
+        for picture, image, output in zip(pictures, seen, tuned.reading.drawn(found), strict=True):
+            _draw(tuned, picture.name, image, int(output), here, saliency)
+    return found
 
 
-def _row(tuned: Tuned, probabilities: Float[np.ndarray, "labels"]) -> dict[str, object]:
-    """A probability a label, and whether it reaches the threshold chosen on validation."""
-    row: dict[str, object] = {}
-    for label, probability in zip(tuned.labels, probabilities, strict=True):
-        threshold = tuned.thresholds[label]
-        row[label] = float(probability)
-        row[f"{label} called"] = None if threshold is None else bool(probability >= threshold)
-    return row
+def _table(tuned: Tuned, names: Sequence[str], outputs: Outputs) -> pl.DataFrame:
+    """A row a picture; where studies were pooled, a row a folder, the mean of its pictures."""
+    if tuned.pool is not None:
+        folders: dict[str, list[int]] = {}
+        for at, name in enumerate(names):
+            folders.setdefault(str(Path(name).parent), []).append(at)
+        outputs = np.stack([outputs[places].mean(axis=0) for places in folders.values()])
+        names = list(folders)
+    return pl.DataFrame({"file": names} | tuned.reading.cells(outputs, tuned.thresholds))
 
 
 def _draw(tuned: Tuned, name: str, image: Tensor, label: int, here: Compute, folder: Path) -> None:

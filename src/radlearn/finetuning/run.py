@@ -80,8 +80,10 @@ def _start(config: FinetuneConfig) -> Start:
         preprocessing = replace(MRM_PREPROCESSING, size=side)
     else:
         backbone = imported.config
-        side = config.image_size or imported.preprocessing.size
-        preprocessing = replace(imported.preprocessing, size=side, resize=None)
+        own = imported.preprocessing
+        side = config.image_size or own.size
+        resize = None if own.resize is None else round(side * own.resize / own.size)
+        preprocessing = replace(own, size=side, resize=resize)
     arguments = {**backbone.model_args, "img_size": side}
     if config.init is None and config.patch is not None:
         arguments["patch_size"] = config.patch
@@ -109,7 +111,7 @@ def _train(config: FinetuneConfig, run: RunFolder, task: Task[Any], here: Comput
     task.start_head(model, setup)
     tuner = TunerConfig(config.tuner, config.rank, config.alpha, config.lora_dropout)
     model = ADAPTERS[config.tuner].attach(model, tuner)
-    steps = config.steps or math.ceil(config.epochs * len(train) / config.batch)
+    steps = config.steps or math.ceil(config.epochs * task.count(Split.TRAIN) / config.batch)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     console.print(
         f"{len(train):,} training records, {task.summary}; {trained:,} parameters "
@@ -149,7 +151,7 @@ def _train(config: FinetuneConfig, run: RunFolder, task: Task[Any], here: Comput
         ),
         compute=here,
         schedule=lambda step: warmup_cosine(
-            step + 1, warmup=config.warmup * steps, total=steps, lr=config.lr
+            step + 1, warmup=config.warmup * steps, total=steps, lr=config.lr, floor=config.lr_floor
         ),
         evaluate=evaluate if validated else None,
         best=best if validated else None,
@@ -160,6 +162,7 @@ def _train(config: FinetuneConfig, run: RunFolder, task: Task[Any], here: Comput
     with torch.no_grad():
         held = (split for split in task.records if split is not Split.TRAIN)
         task.write(run.path, {split: learner.answers(split) for split in held})
+    task.finish(model)
     info = {
         "task": task.name,
         **task.facts(),

@@ -93,6 +93,10 @@ class Task(ABC, Generic[Answers]):
     def build(self, backbone: BackboneConfig, drop_path: float) -> nn.Module:
         """A model with a new head, not yet with the backbone's weights."""
 
+    def count(self, split: Split) -> int:
+        """Examples of a split, which an epoch shows once."""
+        return len(self.records[split])
+
     def backbone(self, model: nn.Module) -> nn.Module:
         """The timm model within a model of `build`."""
         return model
@@ -103,6 +107,9 @@ class Task(ABC, Generic[Answers]):
     @abstractmethod
     def learner(self, model: nn.Module, setup: Setup) -> Learner[Answers]:
         """Train `model`, to which a tuner is attached, in place."""
+
+    def finish(self, model: nn.Module) -> None:
+        """Make the trained model, in place, what is saved and loaded again."""
 
     @abstractmethod
     def score(self, answers: Answers, split: Split) -> float:

@@ -21,6 +21,7 @@ from radlearn.adapters.tuner import FACTS
 from radlearn.engine.folder import finished_run
 from radlearn.errors import InputError
 from radlearn.files import read_json, write_json
+from radlearn.finetuning.readings import READINGS, Reading
 from radlearn.models.backbone import (
     BackboneConfig,
     build_backbone,
@@ -39,6 +40,9 @@ class Tuned:
     """A fine-tuned model ready to predict: plain timm, its LoRA merged.
 
     Attributes:
+        task: what it was taught, by its name.
+        reading: what its outputs mean; `labels` are their names.
+        pool: column of the studies whose pictures were answered for together, or None.
         stored: how its training pictures were stored ("size", "fit", "bits"), so that a new
             picture goes the same way.
         thresholds: probability from which a label is called, None where validation gave none.
@@ -47,9 +51,15 @@ class Tuned:
     model: nn.Module
     preprocessing: Preprocessing
     stored: Mapping[str, Any]
-    labels: tuple[str, ...]
+    task: str
+    reading: Reading
+    pool: str | None
     thresholds: Mapping[str, float | None]
     licences: Sequence[Mapping[str, str]]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.reading.names
 
 
 def keep_backbone(
@@ -107,22 +117,25 @@ def load_tuned(run: Path) -> Tuned:
     adapter = run / "model" / "adapter"
     facts = read_json(adapter / FACTS, "an adapter")
     try:
-        labels = tuple(str(name) for name in facts["labels"])
+        task = str(facts.get("task", "multi-label"))
+        reading = READINGS[task].of(facts)
         adapting = ADAPTERS[facts["tuner"]["name"]]
         config = BackboneConfig(backbone.config.architecture, dict(facts["model_args"]))
         preprocessing = Preprocessing(**facts["preprocessing"])
         stored = {name: facts["stored"][name] for name in ("size", "fit", "bits")}
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{adapter / FACTS} does not say {error}; fine-tune again") from error
-    model = build_classifier(config, len(labels))
+    model = build_classifier(config, len(reading.names))
     load_backbone(model, backbone.state)
     adapting.load(model, adapter)
     return Tuned(
         adapting.merge(model).eval(),
         preprocessing,
         stored,
-        labels,
-        _thresholds(run / "model", labels),
+        task,
+        reading,
+        facts.get("pool"),
+        _thresholds(run / "model", reading.names),
         facts.get("licences", ()),
     )
 
