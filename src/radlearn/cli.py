@@ -79,6 +79,16 @@ COMMANDS: dict[str, Command] = {
         "radlearn.exporting:ExportConfig",
         "radlearn.exporting:export",
     ),
+    "check": Command(
+        "whether runs and stores are still what they were",
+        "radlearn.check:CheckConfig",
+        "radlearn.check:check",
+    ),
+    "verify": Command(
+        "a run's first steps again: the same numbers?",
+        "radlearn.verify:VerifyConfig",
+        "radlearn.verify:verify",
+    ),
     "compare": Command(
         "a grid of runs from one recipe, and its table",
         "radlearn.compare:CompareConfig",
@@ -87,7 +97,8 @@ COMMANDS: dict[str, Command] = {
 }
 
 
-def _load(place: str) -> Any:
+def load(place: str) -> Any:
+    """What "module:name" names; imported now."""
     module, name = place.split(":")
     return getattr(importlib.import_module(module), name)
 
@@ -105,7 +116,7 @@ def call(command: str, arguments: Sequence[str]) -> int:
     if f"{command} {arguments[0] if arguments else ''}" in COMMANDS:
         command, arguments = f"{command} {arguments[0]}", arguments[1:]
     entry = COMMANDS[command]
-    flags = _load(entry.config)
+    flags = load(entry.config)
     if "-h" in arguments or "--help" in arguments:
         from radlearn.usage import usage
 
@@ -113,7 +124,7 @@ def call(command: str, arguments: Sequence[str]) -> int:
         return 0
     plain = (tyro.conf.FlagConversionOff,)  # a switch takes True or False, like any other value
     config = tyro.cli(flags, args=arguments, prog=f"radlearn {command}", config=plain)
-    function: Callable[[Any], int | None] = _load(entry.function)
+    function: Callable[[Any], int | None] = load(entry.function)
     return function(config) or 0
 
 

@@ -28,6 +28,7 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.chmod(mode)  # safetensors makes files that nobody else in a group can read
         temporary.replace(path)
+        _sync_folder(path.parent)
     except OSError as error:
         raise InputError(
             f"cannot write {path}: {error.strerror or error}; free some space or choose another "
@@ -36,6 +37,16 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # what went wrong has been said
             temporary.unlink()
+
+
+def _sync_folder(folder: Path) -> None:
+    """A new name is on the disk once its folder is; not every system lets a folder be synced."""
+    with suppress(OSError):
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
 
 
 def writable(folder: Path) -> None:

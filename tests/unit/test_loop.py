@@ -35,6 +35,7 @@ def train(
     *,
     stop_at: int | None = None,
     poison: Mapping[int, float] | None = None,
+    floor: float = 0.0,
 ) -> tuple[nn.Module, dict[str, float]]:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 1))
@@ -59,7 +60,7 @@ def train(
     try:
         scores = fit(
             {"net": net},
-            [Phase("train", optimizer, terms)],
+            [Phase("train", optimizer, terms, floor)],
             batch,
             run=run,
             config=config,
@@ -138,6 +139,16 @@ def test_steps_that_go_wrong_are_left_out_where_asked(tmp_path: Path) -> None:
         train(tmp_path / "stopped", skip, poison=poison, stop_at=47)
     resumed, _ = train(tmp_path / "stopped", skip, poison=poison)
     assert torch.equal(weights(net), weights(resumed))
+
+
+def test_a_phase_that_has_nothing_left_to_learn_stops_training(tmp_path: Path) -> None:
+    config = replace(CONFIG, log_every=3, save_every=6)
+    with pytest.raises(
+        InputError, match=r"train has collapsed: .* below 1000 in 5 rows up to step 15"
+    ):
+        train(tmp_path / "run", config, floor=1000.0)
+    assert [file.name for file in state_files(tmp_path / "run" / "state")][-1] == "step-00000012.pt"
+    train(tmp_path / "on", replace(config, on_fault="skip"), floor=1000.0)
 
 
 def test_training_that_goes_wrong_at_every_step_stops_though_it_may_skip(tmp_path: Path) -> None:

@@ -1,14 +1,20 @@
 """Updates that go wrong: found at their step, on the device, and never saved."""
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from radlearn.engine.log import console
+from radlearn.engine.names import OnFault
+from radlearn.errors import InputError
+from radlearn.records.batches import Batch
+
 REMEMBERED = 64  # norms of earlier updates that a norm is compared with
 ENOUGH = 32  # of them, before any norm counts as one that explodes
+ROWS = 5  # of metrics below its floor, before a phase counts as collapsed
 IN_A_ROW = 20  # updates skipped one after the other before training stops all the same
 
 
@@ -54,6 +60,18 @@ class Watch:
         self.places[at] += good
         return good
 
+    def judge(self, phase: str, step: int, *, wait: bool) -> Callable[[Tensor], bool]:
+        """Whether an update of this norm may be made; without `wait` it is, and looked at later."""
+
+        def judge(norm: Tensor) -> bool:
+            good = self.good(phase, step, norm)
+            if not wait:
+                return True
+            self.in_a_row = 0 if good else self.in_a_row + 1
+            return bool(good)
+
+        return judge
+
     def fault(self) -> Fault | None:
         """The first update that went wrong since the last call; waits for the device."""
         steps = self.first_bad.tolist()
@@ -78,9 +96,88 @@ class Watch:
         self.places.copy_(state["places"])
 
 
+class Floors:
+    """Looks for phases that have nothing left to learn, such as a critic that always wins.
+
+    Args:
+        floors: below which the sum of a phase's terms says so, by the phase's name.
+    """
+
+    def __init__(self, floors: Mapping[str, float]) -> None:
+        self.floors = dict(floors)
+        self.rows = dict.fromkeys(floors, 0)
+
+    def collapsed(self, sums: Mapping[str, float], step: int) -> Fault | None:
+        """The first phase that has now been below its floor for `ROWS` rows of metrics."""
+        for name, total in sums.items():
+            self.rows[name] = self.rows[name] + 1 if total < self.floors[name] else 0
+            if self.rows[name] == ROWS:
+                what = (
+                    f"{name} has collapsed: its loss was below {self.floors[name]:g} in {ROWS} rows"
+                )
+                return Fault(step, what)
+        return None
+
+
 def gradient_norm(parameters: Sequence[nn.Parameter]) -> Float[Tensor, ""]:
     """Euclidean norm of all gradients together."""
     gradients = [p.grad for p in parameters if p.grad is not None]
     if not gradients:
         return torch.zeros(())
     return nn.utils.get_total_norm(gradients)
+
+
+class Before:
+    """What a step changes even if its update is left out: the carry, and buffers."""
+
+    def __init__(self, nets: Mapping[str, nn.Module], carry: dict[str, Any]) -> None:
+        self.carry = carry
+        self.buffers = [(b, b.clone()) for net in nets.values() for b in net.buffers()]
+
+    def restore(self) -> dict[str, Any]:
+        for buffer, before in self.buffers:
+            buffer.copy_(before)
+        return self.carry
+
+
+def refuse_fault(
+    watch: Watch, skipped: int, on_fault: OnFault, make_batch: Callable[[int], Batch]
+) -> None:
+    """Say what was skipped where an update went wrong.
+
+    Raises:
+        InputError: nothing may be skipped, or too much was; it names step and records.
+    """
+    fault = watch.fault()
+    if fault is None:
+        return
+    ids = ", ".join(map(str, make_batch(fault.step - 1).get("ids", ())[:8]))
+    what = f"{fault.what} at step {fault.step} (records {ids})"
+    if on_fault == "skip" and watch.in_a_row < IN_A_ROW:
+        console.print(f"{what}; {skipped} steps left out", style="yellow")
+        return
+    raise InputError(
+        f"{what}; the last good state is kept: lower --lr, give --precision float32, or leave such "
+        "steps out by --on-fault skip"
+    )
+
+
+def refuse_collapse(
+    floors: Floors, sums: Mapping[str, float], step: int, on_fault: OnFault
+) -> None:
+    """Say so where a phase has nothing left to learn.
+
+    Raises:
+        InputError: training is to stop then.
+    """
+    fault = floors.collapsed(sums, step)
+    if fault is None:
+        return
+    what = f"{fault.what} up to step {fault.step}"
+    if on_fault == "skip":
+        console.print(f"{what}; what the others learn from it is little", style="yellow")
+        return
+    raise InputError(
+        f"{what}; the last good state is kept: give its terms less weight, or go on by "
+        "--on-fault skip"
+    )

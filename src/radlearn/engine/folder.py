@@ -9,9 +9,13 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from radlearn import __version__
+from radlearn.checksums import NAME as CHECKSUMS
+from radlearn.checksums import write_checksums
 from radlearn.errors import InputError
 from radlearn.files import read_json, writable, write_json
 
+LASTING = ("config.json", "model", "metrics.jsonl", "predictions.parquet", "results.json")
+"""What nothing changes after a run is finished."""
 FREE = {"radlearn", "workers", "device"}
 """Settings that may change when a run goes on."""
 
@@ -90,7 +94,12 @@ class RunFolder:
             (self.path / name).unlink(missing_ok=True)
 
     def close(self) -> None:
-        self._lock.release()
+        """Let go of the run; the first time after it finished, note its checksums."""
+        try:
+            if self.main and self.finished and not (self.path / CHECKSUMS).exists():
+                write_checksums(self.path, [self.path / name for name in LASTING])
+        finally:
+            self._lock.release()
 
 
 def check_same(path: Path, there: dict[str, Any], wanted: dict[str, Any]) -> None:

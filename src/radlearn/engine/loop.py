@@ -15,9 +15,16 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from radlearn.engine.device import Compute
-from radlearn.engine.faults import IN_A_ROW, Watch, gradient_norm
+from radlearn.engine.faults import (
+    Before,
+    Floors,
+    Watch,
+    gradient_norm,
+    refuse_collapse,
+    refuse_fault,
+)
 from radlearn.engine.folder import RunFolder
-from radlearn.engine.log import Metrics, console, progress
+from radlearn.engine.log import Metrics, progress
 from radlearn.engine.names import OnFault
 from radlearn.engine.state import load_state, save_state
 from radlearn.errors import InputError
@@ -34,11 +41,15 @@ class Phase:
     """One update: minimise the sum of terms(batch) over what `optimizer` holds.
 
     The carry hands one phase's results to the next and is saved with the state.
+
+    Attributes:
+        floor: sum of its terms below which it has nothing left to learn; 0 where that is no fault.
     """
 
     name: str
     optimizer: Optimizer
     terms: Terms
+    floor: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -185,50 +196,6 @@ def _update(
     return parts, carry, good
 
 
-def _judge(watch: Watch, phase: str, step: int, *, wait: bool) -> Callable[[Tensor], bool]:
-    """Whether an update may be made; without `wait` it is made, and looked at later."""
-
-    def judge(norm: Tensor) -> bool:
-        good = watch.good(phase, step, norm)
-        if not wait:
-            return True
-        watch.in_a_row = 0 if good else watch.in_a_row + 1
-        return bool(good)
-
-    return judge
-
-
-class _Before:
-    """What a step changes even if its update is left out: the carry, and buffers."""
-
-    def __init__(self, nets: Mapping[str, nn.Module], carry: Carry) -> None:
-        self.carry = carry
-        self.buffers = [(b, b.clone()) for net in nets.values() for b in net.buffers()]
-
-    def restore(self) -> Carry:
-        for buffer, before in self.buffers:
-            buffer.copy_(before)
-        return self.carry
-
-
-def _refuse(
-    watch: Watch, window: _Window, on_fault: OnFault, make_batch: Callable[[int], Batch]
-) -> None:
-    """Stop, or say what was skipped, where an update went wrong."""
-    fault = watch.fault()
-    if fault is None:
-        return
-    ids = ", ".join(map(str, make_batch(fault.step - 1).get("ids", ())[:8]))
-    what = f"{fault.what} at step {fault.step} (records {ids})"
-    if on_fault == "skip" and watch.in_a_row < IN_A_ROW:
-        console.print(f"{what}; {window.skipped} steps left out", style="yellow")
-        return
-    raise InputError(
-        f"{what}; the last good state is kept: lower --lr, give --precision float32, or leave such "
-        "steps out by --on-fault skip"
-    )
-
-
 def _check_finite(values: Mapping[str, float], step: int, batch: Batch) -> None:
     broken = [name for name, value in values.items() if not math.isfinite(value)]
     if broken:
@@ -275,6 +242,8 @@ def fit(
     """
     saved = load_state(run.state)
     watch = Watch([phase.name for phase in phases], config.explodes, compute.device)
+    floors = Floors({phase.name: phase.floor for phase in phases})
+    named: dict[str, list[str]] = {}
     start, carry = 0, carry or {}
     scores: dict[str, float] = {}
     window = _Window()
@@ -282,6 +251,7 @@ def fit(
         start, scores, carry = saved["step"], saved["scores"], saved["carry"]
         window = _Window(**saved["window"])
         watch.load(saved["watch"])
+        floors.rows.update(saved["floors"])
         for name, net in nets.items():
             net.load_state_dict(saved["nets"][name], strict=False)
         for phase in phases:
@@ -297,6 +267,7 @@ def fit(
                 "carry": carry,
                 "window": vars(window),
                 "watch": watch.state(),
+                "floors": floors.rows,
             }
             save_state(run.state, step, payload)
 
@@ -320,11 +291,11 @@ def fit(
             for net in nets.values():
                 net.train()
             rate = schedule(done - 1)
-            before = _Before(nets, carry) if config.on_fault == "skip" else None
+            before = Before(nets, carry) if config.on_fault == "skip" else None
             for phase, terms in zip(phases, objectives, strict=True):
                 for group in phase.optimizer.param_groups:
                     group["lr"] = rate * group.get("lr_scale", 1.0)
-                judge = _judge(watch, phase.name, done, wait=before is not None)
+                judge = watch.judge(phase.name, done, wait=before is not None)
                 parts, carry, good = _update(
                     phase, terms, batch, carry, config.clip, compute, judge
                 )
@@ -333,6 +304,7 @@ def fit(
                     window.skipped += 1
                     break
                 window.add(parts)
+                named[phase.name] = list(parts)
             if after is not None:
                 after()
             last = done == config.steps
@@ -341,9 +313,15 @@ def fit(
             evaluating = evaluate is not None and (done % config.evaluate_every == 0 or last)
             if saving or logging or evaluating:
                 means = window.means()
-                _refuse(watch, window, config.on_fault, make_batch)
+                refuse_fault(watch, window.skipped, config.on_fault, make_batch)
                 _check_finite(means, done, batch)
                 if logging:
+                    sums = {
+                        name: sum(means[term] for term in of)
+                        for name, of in named.items()
+                        if means.keys() >= set(of)
+                    }
+                    refuse_collapse(floors, sums, done, config.on_fault)
                     metrics.write(done, {"lr": rate} | means | window.left_out())
                     window = _Window()
             if evaluate is not None and evaluating:

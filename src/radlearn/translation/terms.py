@@ -20,6 +20,9 @@ from radlearn.translation.modes import Mode
 from radlearn.translation.pool import pooled
 
 BETAS = (0.5, 0.999)
+FLOOR = 1e-4
+"""Loss of the critics below which they tell every fake from every target; Pix2Pix at level 5, where
+they all but win, comes down to 5e-3."""
 
 
 def generator_terms(
@@ -133,7 +136,7 @@ def translation_phases(
     def judge(batch: Batch, carry: Carry) -> tuple[Terms, Carry]:
         return critic_terms(nets, mode, batch, carry, host)
 
-    return [Phase("generate", adam(False), generate), Phase("judge", adam(True), judge)]
+    return [Phase("generate", adam(False), generate), Phase("judge", adam(True), judge, FLOOR)]
 
 
 def translating(nets: Networks, host: str = "resnet") -> nn.Module:
