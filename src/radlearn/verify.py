@@ -50,7 +50,7 @@ def verify(config: VerifyConfig) -> int:
     from radlearn.files import read_json
 
     told = read_json(config.run / "config.json", "a run")
-    command = COMMANDS_OF.get(told.get("mission")) if isinstance(told, dict) else None
+    command = COMMANDS_OF.get(str(told.get("mission"))) if isinstance(told, dict) else None
     if command is None:
         raise InputError(f"{config.run} is no run of {', '.join(COMMANDS_OF)}")
     before = read_metrics(config.run)[: config.rows]
