@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Shaped, UInt8
+from jaxtyping import Bool, Float64, Shaped, UInt8
 
 from radlearn.errors import UnreadableError
 from radlearn.records import dicom_seg, nifti, raster
-from radlearn.records.dicom_header import is_dicom
+from radlearn.records.dicom_header import is_dicom, numbers, open_header
 from radlearn.records.guard import DEFAULT_LIMITS, Limits, Refusal, head, refusals
 from radlearn.records.readers import read_pixels
 from radlearn.records.record import (
@@ -19,7 +19,8 @@ from radlearn.records.record import (
 )
 
 HEAD = 4096
-TURNED = 1e-3  # of an affine's directions
+TURNED = 1e-2  # of a direction's unit vector; codes of headers are rounded
+LPS = np.array([-1.0, -1.0, 1.0])
 
 
 def decode_runs(mask: RunLengths) -> UInt8[np.ndarray, "height width"]:
@@ -148,8 +149,8 @@ def _drawn(
     """A mask drawn by pixel values."""
     binary = len(source.names) <= 1 and not source.table
     if nifti.is_nifti(start):
-        values, affine = nifti.read_slice_codes(path, limits)
-        _check_place(affine, image, limits)
+        values, directions = nifti.read_slice_codes(path, limits)
+        _check_place(directions, image, limits)
     elif not binary and not raster.is_raster(start):
         raise Refusal("a picture where a DICOM SEG, PNG, TIFF or NIfTI of classes is expected")
     elif not binary:
@@ -214,13 +215,19 @@ def _numbered(
     return lookup[codes]
 
 
-def _check_place(affine: Shaped[np.ndarray, "4 4"], image: Path | None, limits: Limits) -> None:
-    """Refuse a NIfTI mask that is turned against the NIfTI that it is drawn on."""
-    if image is None or not nifti.is_nifti(head(image, HEAD)):
+def _check_place(drawn: Float64[np.ndarray, "2 3"], image: Path | None, limits: Limits) -> None:
+    """Refuse a NIfTI mask that is turned against its image, where that says how it lies."""
+    if image is None:
         return
-    own, _ = nifti.open_slice(image, limits)
-    ours, its = (
-        each[:3, :3] / np.linalg.norm(each[:3, :3], axis=0) for each in (affine, own.affine)
-    )
-    if not np.allclose(ours, its, atol=TURNED):
+    start = head(image, HEAD)
+    if nifti.is_nifti(start):
+        lies = nifti.screen_directions(*nifti.open_slice(image, limits))
+    elif is_dicom(start):
+        told = numbers(open_header(image, limits), "ImageOrientationPatient")
+        if len(told) != 6:
+            return
+        lies = np.reshape(told, (2, 3)) * LPS
+    else:
+        return
+    if np.abs(drawn - lies).max() > TURNED:
         raise Refusal("its affine turns it against its image")

@@ -65,8 +65,8 @@ def read_nifti(path: Path, limits: Limits) -> Pixels:
 
 def read_slice_codes(
     path: Path, limits: Limits
-) -> tuple[Shaped[np.ndarray, "height width"], Float64[np.ndarray, "4 4"]]:
-    """The numbers of a single-slice NIfTI, as `read_nifti` turns it, and the file's affine.
+) -> tuple[Shaped[np.ndarray, "height width"], Float64[np.ndarray, "2 3"]]:
+    """The numbers of a single-slice NIfTI, as `read_nifti` turns it, and `screen_directions`.
 
     Raises:
         UnreadableError: colours, and see `read_nifti`.
@@ -77,7 +77,13 @@ def read_slice_codes(
             raise Refusal("colours where one value a class is expected")
         with step("its pixels cannot be decoded"):
             values, _ = _on_screen(image, plane)
-        return values, np.asarray(image.affine, np.float64)
+        return values, screen_directions(image, plane)
+
+
+def screen_directions(image: Nifti1Image, plane: tuple[int, int]) -> Float64[np.ndarray, "2 3"]:
+    """Unit vectors (RAS) along the rows and down the columns of the picture that is shown."""
+    steps = [image.affine[:3, axis] * step for axis, step in _axes(image, plane)]
+    return np.stack([step / max(float(np.linalg.norm(step)), 1e-12) for step in steps])
 
 
 def open_slice(path: Path, limits: Limits) -> tuple[Nifti1Image, tuple[int, int]]:
@@ -112,8 +118,14 @@ def open_slice(path: Path, limits: Limits) -> tuple[Nifti1Image, tuple[int, int]
 def off_screen(
     shown: Shaped[np.ndarray, "height width"], image: Nifti1Image, plane: tuple[int, int]
 ) -> Shaped[np.ndarray, "..."]:
-    """A slice as `read_nifti` shows it, back in the file's own axes and shape."""
+    """A slice as `read_nifti` shows it, back in the file's own axes and shape.
+
+    Raises:
+        Refusal: it has another size.
+    """
     across, down = _axes(image, plane)
+    if shown.shape != (image.shape[down[0]], image.shape[across[0]]):
+        raise Refusal(f"a mask of {shown.shape[0]} x {shown.shape[1]} pixels is not of its size")
     rows_first = shown[:: down[1], :: across[1]]
     values = rows_first if plane[0] == down[0] else rows_first.T
     return np.ascontiguousarray(values).reshape(image.shape)
