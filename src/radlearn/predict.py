@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -16,11 +16,13 @@ class PredictConfig:
     """What a finished run makes of new files.
 
     A fine-tuning run answers for pictures (DICOM, PNG, JPEG, TIFF, NIfTI): a table of
-    probabilities. A translation run makes each exam's target image from its source image (NIfTI,
-    a DICOM series, PNG, .npy): the same geometry and header, in the source's own space. DICOM is
-    written as a new series of the same study: the patient's tags stay, as in the exam beside it.
+    probabilities; one of segmentation a mask for each, in the picture's own grid and geometry. A
+    translation run makes each exam's target image from its source image (NIfTI, a DICOM series,
+    PNG, .npy): the same geometry and header, in the source's own space. DICOM is written as a new
+    series of the same study: the patient's tags stay, as in the exam beside it.
 
     Example: radlearn predict runs/lora new_exams/ chest.dcm --out answers.csv --saliency maps
+    Example: radlearn predict runs/lungs chests/ --out masks --masks nifti
     Example: radlearn predict runs/t1-to-t2 exams/ --out made
     """
 
@@ -30,8 +32,10 @@ class PredictConfig:
     """Files, and folders that are searched; for translation exams (folders with a file or a
     series by each source's name), series, or files."""
     out: Path | None = None
-    """Fine-tuning: the table, .csv or .parquet [predictions.csv]; translation: a folder
-    [predictions]."""
+    """Fine-tuning: the table, .csv or .parquet [predictions.csv]; segmentation and translation:
+    a folder [predictions]."""
+    masks: Literal["png", "nifti", "dicom-seg"] | None = None
+    """Segmentation: what the masks are written as [png]; dicom-seg refers to DICOM inputs."""
     saliency: Path | None = None
     """Fine-tuning: folder for pictures of what spoke for each picture's likeliest label."""
     batch: int | None = None
@@ -59,7 +63,19 @@ def predict(config: PredictConfig) -> int:
     """
     from radlearn.engine.device import compute
 
-    mission = finished_run(config.run).get("mission")
+    run = finished_run(config.run)
+    mission = run.get("mission")
+    if mission == "finetuning" and run.get("task") == "segmentation":
+        from radlearn.finetuning.segmentation_predict import predict_masks
+
+        if config.saliency is not None:
+            raise InputError("--saliency is for labels; leave it out for a segmentation")
+        folder = config.out or Path("predictions")
+        here = compute(config.device, config.precision)
+        kind, batch = config.masks or "png", config.batch or 16
+        return predict_masks(config.run, config.inputs, folder, kind, batch, here)
+    if config.masks is not None:
+        raise InputError("--masks is for runs of segmentation; leave it out for others")
     if mission == "finetuning":
         from radlearn.finetuning.predict import predict_labels
 

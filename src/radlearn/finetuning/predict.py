@@ -52,7 +52,7 @@ def predict_labels(
         InputError: the run is not finished, an input is missing, or no file could be read.
     """
     tuned = load_tuned(run)
-    files = list(_files(inputs))
+    files = list(files_of(inputs))
     if out.is_dir():
         raise InputError(f"--out {out} is a folder; name the file to write")
     for folder in (out.parent, saliency):
@@ -91,7 +91,7 @@ def predict_labels(
     return 1 if refused else 0
 
 
-def _files(inputs: Sequence[Path]) -> Iterator[tuple[str, Path]]:
+def files_of(inputs: Sequence[Path]) -> Iterator[tuple[str, Path]]:
     """Every file and what to call it; hidden files and those of hidden folders are left out."""
     for given in inputs:
         if given.is_dir():

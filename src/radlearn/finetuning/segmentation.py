@@ -72,17 +72,13 @@ class Segmentation(Task[MaskAnswers]):
     def of(cls, stores: Sequence[Store], config: FinetuneConfig) -> Self:
         if config.labels:
             raise InputError("--labels is not for segmentation, which learns all that masks name")
-        named = {store.path.name: mask_names(store) for store in stores if store.info["masks"]}
-        if not named:
+        if not any(store.mask_names for store in stores):
             raise InputError(
-                f"{', '.join(store.path.name for store in stores)} holds no masks; prepare a "
-                "store of a layout that has some, such as lungs, siim or folder"
+                f"{', '.join(store.path.name for store in stores)}: no masks; prepare a store of "
+                "a layout that has some, such as lungs, siim or folder"
             )
-        if len(set(named.values())) > 1:
-            told = "; ".join(f"{name}: {', '.join(found)}" for name, found in named.items())
-            raise InputError(f"the stores' masks are of different classes ({told}); give one")
-        classes = next(iter(named.values()))
         records = choose(stores, config, NEEDS, _all)
+        classes = records[Split.TRAIN].mask_names
         _check_drawn(records[Split.TRAIN], classes)
         return cls(records, classes, config.decoder_width, config.inference)
 
@@ -193,11 +189,6 @@ class _Learner:
                 masks.append(packed(predicted))
                 counts.append(pixel_counts(truth, predicted, len(self.task.classes)))
         return MaskAnswers(masks, np.stack(counts))
-
-
-def mask_names(store: Store) -> tuple[str, ...]:
-    """The classes of a store's masks."""
-    return tuple(store.info.get("mask_names") or ("mask",))
 
 
 def packed(mask: UInt8[np.ndarray, "height width"]) -> bytes:

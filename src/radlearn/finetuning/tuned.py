@@ -9,12 +9,13 @@ run/model/adapter/    what was trained on it, head included: PEFT's own format f
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from radlearn.adapters import ADAPTERS
 from radlearn.adapters.tuner import FACTS
@@ -105,6 +106,57 @@ def save_tuned(
     ADAPTERS[tuner].save(model, folder / "adapter", facts)
 
 
+@dataclass(frozen=True)
+class Kept:
+    """What a finished run keeps of a tuned model, read and not yet put together.
+
+    Attributes:
+        facts: of the adapter: the task's own, the tuner, the licences.
+        config: of the backbone, at the size it was tuned for.
+        stored: see `Tuned`.
+    """
+
+    facts: Mapping[str, Any]
+    config: BackboneConfig
+    preprocessing: Preprocessing
+    stored: Mapping[str, Any]
+    _state: Mapping[str, Tensor]
+    _adapter: Path
+
+    def onto(self, model: nn.Module, backbone: nn.Module) -> nn.Module:
+        """Give a new `model` the weights; its `backbone` is the model itself or a part of it.
+
+        Raises:
+            InputError: they do not fit, or the adapter belongs to another backbone.
+        """
+        adapting = ADAPTERS[self.facts["tuner"]["name"]]
+        load_backbone(backbone, self._state)
+        adapting.load(model, self._adapter)
+        return adapting.merge(model).eval()
+
+
+def open_tuned(run: Path) -> Kept:
+    """Read what a finished fine-tuning run keeps.
+
+    Raises:
+        InputError: it is missing, not finished or damaged.
+    """
+    finished_run(run, "finetuning")
+    backbone = read_model(run / "model" / "backbone")
+    adapter = run / "model" / "adapter"
+    facts = read_json(adapter / FACTS, "an adapter")
+    with _damage(adapter / FACTS):
+        ADAPTERS[facts["tuner"]["name"]]
+        return Kept(
+            facts,
+            BackboneConfig(backbone.config.architecture, dict(facts["model_args"])),
+            Preprocessing(**facts["preprocessing"]),
+            {name: facts["stored"][name] for name in ("size", "fit", "bits")},
+            backbone.state,
+            adapter,
+        )
+
+
 def load_tuned(run: Path) -> Tuned:
     """Open a finished fine-tuning run.
 
@@ -112,32 +164,29 @@ def load_tuned(run: Path) -> Tuned:
         InputError: it is missing, not finished or damaged, or its adapter belongs to another
             backbone.
     """
-    finished_run(run, "finetuning")
-    backbone = read_model(run / "model" / "backbone")
-    adapter = run / "model" / "adapter"
-    facts = read_json(adapter / FACTS, "an adapter")
-    try:
-        task = str(facts.get("task", "multi-label"))
-        reading = READINGS[task].of(facts)
-        adapting = ADAPTERS[facts["tuner"]["name"]]
-        config = BackboneConfig(backbone.config.architecture, dict(facts["model_args"]))
-        preprocessing = Preprocessing(**facts["preprocessing"])
-        stored = {name: facts["stored"][name] for name in ("size", "fit", "bits")}
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{adapter / FACTS} does not say {error}; fine-tune again") from error
-    model = build_classifier(config, len(reading.names))
-    load_backbone(model, backbone.state)
-    adapting.load(model, adapter)
+    kept = open_tuned(run)
+    with _damage(run / "model" / "adapter" / FACTS):
+        task = str(kept.facts.get("task", "multi-label"))
+        reading = READINGS[task].of(kept.facts)
+    model = build_classifier(kept.config, len(reading.names))
     return Tuned(
-        adapting.merge(model).eval(),
-        preprocessing,
-        stored,
+        kept.onto(model, model),
+        kept.preprocessing,
+        kept.stored,
         task,
         reading,
-        facts.get("pool"),
+        kept.facts.get("pool"),
         _thresholds(run / "model", reading.names),
-        facts.get("licences", ()),
+        kept.facts.get("licences", ()),
     )
+
+
+@contextmanager
+def _damage(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{file} does not say {error}; fine-tune again") from error
 
 
 def save_thresholds(folder: Path, evaluation: Mapping[str, Any]) -> None:

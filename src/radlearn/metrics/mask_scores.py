@@ -65,9 +65,11 @@ def mask_scores_of(run: Path, split: str) -> MaskScores:
         raise InputError(f"run {run} has no {split} predictions; it has: {there or 'none'}")
     classes = tuple(rows["class"].unique(maintain_order=True).to_list())
     rows = rows.sort("id", pl.col("class").replace_strict(classes, range(len(classes))))
-    ids = rows["id"].to_numpy().reshape(-1)
-    if len(ids) % len(classes) or rows.select("id", "class").is_duplicated().any():
-        raise InputError(f"predictions of {run} lack a class of a record; fine-tune again")
+    each = rows.group_by("id").agg(pl.col("class").n_unique(), pl.len().alias("rows"))
+    if (each["class"] != len(classes)).any() or (each["rows"] != len(classes)).any():
+        raise InputError(
+            f"predictions of {run} do not have each class of each record once; fine-tune again"
+        )
 
     def column(name: str) -> np.ndarray:
         found = rows[name].cast(pl.Float64).fill_null(np.nan).to_numpy()
