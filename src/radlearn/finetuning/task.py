@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -40,6 +40,7 @@ class Setup:
         return 2 * self.config.batch
 
 
+@runtime_checkable
 class Learner(Protocol[Given]):
     """A model on its way: what it sees at each step, what is minimised, what it answers."""
 
