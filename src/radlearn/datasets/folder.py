@@ -131,7 +131,8 @@ def _named(options: LayoutOptions) -> list[str]:
         *(options.split_column, options.view_column, options.age_column, options.sex_column),
         options.mask_column,
     )
-    return [column for column in (*single, *options.label_columns) if column]
+    several = (*options.label_columns, *options.extra_columns)
+    return [column for column in (*single, *several) if column]
 
 
 def _rows(
@@ -180,6 +181,7 @@ def _rows(
             age=age_of(row.get(options.age_column or "age", "")),
             sex=sex_of(row.get(options.sex_column or "sex", "")),
             split=split,
+            extra={name: row[name] for name in options.extra_columns if row[name]},
         )
 
 

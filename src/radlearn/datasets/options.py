@@ -33,6 +33,8 @@ class LayoutOptions:
     """Column with the report's text."""
     label_columns: tuple[str, ...] = ()
     """Columns with labels: 0, 1, -1 for uncertain, empty for not labelled."""
+    extra_columns: tuple[str, ...] = ()
+    """Columns kept as they are, to be learned, pooled or grouped by (folder)."""
     split_column: str | None = None
     """Column with train, val or test."""
     view_column: str | None = None
