@@ -1,4 +1,4 @@
-"""Every way of tuning, on tiny backbones: a new entry of ADAPTERS is tested without a new test."""
+"""Our own ways of tuning, in depth; what every way has to do is in test_tuners.py."""
 
 import json
 from pathlib import Path
@@ -37,7 +37,8 @@ BACKBONES: dict[str, dict[str, Any]] = {
         "num_heads": (2, 2),
     },
 }
-every_tuner = pytest.mark.parametrize("tuner", ADAPTERS)
+OURS = ("full", "linear", "lora")
+every_tuner = pytest.mark.parametrize("tuner", OURS)
 every_backbone = pytest.mark.parametrize("backbone", BACKBONES)
 
 
@@ -51,7 +52,7 @@ def images() -> Tensor:
 
 
 def config(tuner: str) -> TunerConfig:
-    return TunerConfig(tuner, rank=2, dropout=0.0)  # type: ignore[arg-type]
+    return TunerConfig(tuner, rank=2, dropout=0.0)
 
 
 def trained(tuner: str, backbone: str = "vit_tiny_patch16_224", steps: int = 3) -> nn.Module:
@@ -166,12 +167,12 @@ def test_a_head_of_other_labels_is_refused(tuner: str, tmp_path: Path) -> None:
 @every_tuner
 def test_an_adapter_of_another_tuner_is_refused(tuner: str, tmp_path: Path) -> None:
     ADAPTERS[tuner].save(trained(tuner, steps=1), tmp_path, INFO)
-    for other in ADAPTERS.keys() - {tuner}:
+    for other in set(OURS) - {tuner}:
         with pytest.raises(InputError, match=tuner):
             ADAPTERS[other].load(plain(), tmp_path)
 
 
-@pytest.mark.parametrize("tuner", sorted(ADAPTERS.keys() - {"full"}))
+@pytest.mark.parametrize("tuner", ["linear", "lora"])
 def test_another_backbone_is_refused_and_left_alone(tuner: str, tmp_path: Path) -> None:
     model = trained(tuner, steps=1)
     ADAPTERS[tuner].save(model, tmp_path, INFO)
@@ -185,7 +186,7 @@ def test_another_backbone_is_refused_and_left_alone(tuner: str, tmp_path: Path) 
     assert all(torch.equal(after[name], before[name]) for name in before)
 
 
-@pytest.mark.parametrize("tuner", sorted(ADAPTERS.keys() - {"full"}))
+@pytest.mark.parametrize("tuner", ["linear", "lora"])
 def test_the_fingerprint_is_that_of_the_backbone_before_training(
     tuner: str, tmp_path: Path
 ) -> None:
@@ -198,7 +199,7 @@ def test_the_fingerprint_is_that_of_the_backbone_before_training(
     ADAPTERS[tuner].load(plain(), tmp_path)
 
 
-@pytest.mark.parametrize("tuner", sorted(ADAPTERS.keys() - {"full"}))
+@pytest.mark.parametrize("tuner", ["linear", "lora"])
 def test_a_model_without_head_is_refused(tuner: str) -> None:
     with pytest.raises(InputError, match="no head"):
         ADAPTERS[tuner].attach(

@@ -122,6 +122,12 @@ def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
     return {name: value.shape for name, value in tensors.items()}
 
 
+def trained_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """What trains, by its name in the model, and the rest of the head (its buffers)."""
+    found = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    return found | head_tensors(model)
+
+
 def freeze_backbone(model: nn.Module) -> None:
     """Leave only the head to train.
 
@@ -167,6 +173,22 @@ def read_facts(folder: Path, tuner: str) -> dict[str, Any]:
     if found != tuner:
         raise InputError(f"{folder} holds the tuner {found!r}, not {tuner!r}; load it as that")
     return facts
+
+
+def saved_config(facts: Mapping[str, Any], folder: Path) -> TunerConfig:
+    """The settings that an adapter was trained with.
+
+    Raises:
+        InputError: they are no settings.
+    """
+    try:
+        found = TunerConfig(**facts["tuner"])
+        numbers = (found.rank, found.alpha, found.dropout)
+        if not all(isinstance(one, int | float) for one in numbers) or type(found.rank) is not int:
+            raise TypeError(f"rank, alpha and dropout are {numbers}")
+    except TypeError as error:
+        raise InputError(f"{folder} does not hold a tuner's settings: {error}") from error
+    return found
 
 
 def check_backbone(model: nn.Module, facts: Mapping[str, Any], folder: Path) -> None:

@@ -7,7 +7,7 @@ from torch import nn
 from radlearn.adapters.tuner import backbone_of, is_head
 from radlearn.errors import InputError
 
-BLOCKS = r"attn\.(?:qkv|proj)|mlp\.(?:fc1|fc2)"
+BLOCKS = r"attn\.(?:qkv|[qkv]|[qkv]_proj|proj)|mlp\.fc(?:1|1_g|1_x|2)"
 """Layers tuned where no pattern is given: attention and MLP of ViT and Swin, MLP of ConvNeXt.
 
 A backbone that calls none of its layers so is tuned in all of its linear layers.
