@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from radlearn.datasets.headers import dicom_patient
+from radlearn.datasets.mask_places import MaskPlaces, mask_places
 from radlearn.datasets.options import LayoutOptions
 from radlearn.datasets.places import bare, located, walk
 from radlearn.datasets.tables import (
@@ -18,7 +19,7 @@ from radlearn.datasets.tables import (
     view_of,
 )
 from radlearn.errors import InputError
-from radlearn.records.record import MaskFiles, SetAside, Source, SourceRecord
+from radlearn.records.record import SetAside, Source, SourceRecord
 from radlearn.records.reports import clean_report
 
 HOLDING = "images, or a table that names them"
@@ -35,7 +36,6 @@ NOT_IMAGES = {
     ".py",
     ".yaml",
 }
-MASK_SUFFIXES = (".png", ".tif", ".tiff", ".dcm", ".nii.gz", ".nii", ".jpg")
 FILES_A_PATIENT = 50  # on average; folders with more are classes or batches, not patients
 
 
@@ -54,6 +54,9 @@ def records(source: Path, options: LayoutOptions) -> Source:
     or else the folder where images lie in folders of at most 50 on average, since a patient in
     two splits is the worse mistake, and the image's own name otherwise.
 
+    **The mask** is the file that the table names; else, in `options.mask_folder`, the one named as
+    its image, files of such a name a class, or the DICOM SEG that refers to the image.
+
     Raises:
         InputError: nothing is there, or a column that an option names is missing.
     """
@@ -65,10 +68,13 @@ def records(source: Path, options: LayoutOptions) -> Source:
         root = options.images or source
         if next((p for p in walk(root, []) if _may_be_image(p)), None) is None:
             raise InputError(f"{root} holds no images; folder looks for {HOLDING}")
-        found = _files(root, options, set_aside)
+        masks = mask_places(options, (), set_aside)
+        found = _files(root, options, masks, set_aside)
     else:
         root = options.images or (source if source.is_dir() else source.parent)
-        found = _rows(root, open_table(path, _named(options)), options, set_aside)
+        table = open_table(path, _named(options))
+        masks = mask_places(options, _named_masks(root, table, options), set_aside)
+        found = _rows(root, table, options, masks, set_aside)
     return Source(
         name=source.resolve().stem,
         label_names=options.label_columns if path else (),
@@ -76,6 +82,7 @@ def records(source: Path, options: LayoutOptions) -> Source:
         terms="Whatever the owner of the files allows; none was stated when they were taken in."
         if not options.licence
         else options.licence,
+        mask_names=masks.names or ("mask",),
         records=found,
         set_aside=set_aside,
     )
@@ -85,16 +92,25 @@ def _may_be_image(path: Path) -> bool:
     return path.suffix.lower() not in NOT_IMAGES
 
 
-def _files(root: Path, options: LayoutOptions, set_aside: list[SetAside]) -> Iterator[SourceRecord]:
-    masks = None if options.mask_folder is None else options.mask_folder.resolve()
-    if masks is not None and root.resolve().is_relative_to(masks):
-        masks = None  # masks beside their images, under names of their own ending
-    found = (p for p in walk(root, []) if not (masks and p.resolve().is_relative_to(masks)))
+def _files(
+    root: Path, options: LayoutOptions, masks: MaskPlaces, set_aside: list[SetAside]
+) -> Iterator[SourceRecord]:
+    segs, folder = masks.taken, options.mask_folder and options.mask_folder.resolve()
+    beside = folder is not None and root.resolve().is_relative_to(folder)
+
+    def is_mask(path: Path) -> bool:
+        if folder is None:
+            return False
+        if beside:  # masks lie among their images
+            return path.resolve() in segs or masks.is_mask(path.name)
+        return path.resolve().is_relative_to(folder)
+
+    found = (p for p in walk(root, []) if not is_mask(p))
     names = (p.relative_to(root) for p in found if _may_be_image(p))
     by_folder = _by_folder(names, options)
     for path in walk(root, set_aside):
         name = path.relative_to(root)
-        if masks and path.resolve().is_relative_to(masks):
+        if is_mask(path):
             continue
         if not _may_be_image(path):
             set_aside.append(SetAside(str(name), f"a {path.suffix} file is no image"))
@@ -103,7 +119,7 @@ def _files(root: Path, options: LayoutOptions, set_aside: list[SetAside]) -> Ite
             id=str(name),
             patient=_patient(name, path, by_folder, options),
             image=path,
-            mask=_mask(root, str(name), options),
+            mask=masks.of(name.as_posix(), path),
         )
 
 
@@ -135,8 +151,20 @@ def _named(options: LayoutOptions) -> list[str]:
     return [column for column in (*single, *several) if column]
 
 
+def _named_masks(root: Path, table: Table, options: LayoutOptions) -> Iterator[Path]:
+    """The masks that a table names and that are there."""
+    column = options.mask_column or "mask"
+    for row in table if table.has(column) else ():
+        if path := located([options.mask_folder or root], [row[column]], None, ""):
+            yield path
+
+
 def _rows(
-    root: Path, table: Table, options: LayoutOptions, set_aside: list[SetAside]
+    root: Path,
+    table: Table,
+    options: LayoutOptions,
+    masks: MaskPlaces,
+    set_aside: list[SetAside],
 ) -> Iterator[SourceRecord]:
     image_column = options.image_column or "image"
     report_column = options.report_column or "report"
@@ -167,16 +195,16 @@ def _rows(
             continue
         met.add(own)
         patient = row.get(options.patient_column or "patient", "")
-        mask_name = row.get(options.mask_column or "mask", "")
+        drawn = None
+        if mask_name := row.get(options.mask_column or "mask", ""):
+            drawn = located([options.mask_folder or root], [mask_name], set_aside, mask_name)
         yield SourceRecord(
             id=own,
             patient=patient or _patient(Path(named or own), image, by_folder, options),
             image=image,
             report=report,
             labels=_labels(row, own, options, set_aside),
-            mask=_named_mask(root, mask_name, options, set_aside)
-            if mask_name
-            else _mask(root, named, options),
+            mask=masks.drawn_in(drawn) if drawn else masks.of("" if mask_name else named, image),
             view=view_of(row.get(options.view_column or "view", "")),
             age=age_of(row.get(options.age_column or "age", "")),
             sex=sex_of(row.get(options.sex_column or "sex", "")),
@@ -203,20 +231,3 @@ def _labels(
         if value is not None:
             labels[name] = value
     return labels
-
-
-def _named_mask(
-    root: Path, name: str, options: LayoutOptions, set_aside: list[SetAside]
-) -> MaskFiles | None:
-    path = located([options.mask_folder or root], [name], set_aside, name)
-    return MaskFiles((path,)) if path else None
-
-
-def _mask(root: Path, image: str, options: LayoutOptions) -> MaskFiles | None:
-    """The mask of the same name (folders and all, or the name alone) in the masks' folder."""
-    if options.mask_folder is None or not image:
-        return None
-    stems = (bare(image), bare(Path(image).name))
-    names = [stem + suffix for stem in stems for suffix in MASK_SUFFIXES]
-    path = located([options.mask_folder], names, None, "")
-    return MaskFiles((path,)) if path else None

@@ -9,6 +9,7 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut
 
 from radlearn.records.dicom_header import (
+    SEGMENTATIONS,
     Header,
     code,
     header_of,
@@ -45,6 +46,8 @@ def read_dicom(path: Path, limits: Limits) -> Pixels:
     with refusals(path):
         dataset = open_dicom(path, limits)
         facts = header_of(dataset)
+        if str(dataset.get("SOPClassUID", "")) in SEGMENTATIONS:
+            raise Refusal("a DICOM SEG, which is a mask: name its folder by --mask-folder")
         stored, photometric = stored_values(dataset, limits)
         with step("its display settings are damaged"):
             values, window = _shown(dataset, stored, photometric)

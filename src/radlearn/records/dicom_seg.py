@@ -8,12 +8,19 @@ import numpy as np
 from jaxtyping import Bool
 from pydicom.dataset import Dataset
 
-from radlearn.records.dicom_header import code, is_dicom, numbers, open_dicom, open_header, whole
+from radlearn.records.dicom_header import (
+    LABEL_MAP,
+    SEGMENTATIONS,
+    code,
+    is_dicom,
+    numbers,
+    open_dicom,
+    open_header,
+    whole,
+)
 from radlearn.records.dicom_pixels import frame_values
 from radlearn.records.guard import DEFAULT_LIMITS, Limits, Refusal, head, refusals, step
 
-SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
-LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"
 HEAD = 4096
 LONGEST = 64  # characters of a label
 TURNED = 1e-3  # of direction cosines
@@ -146,7 +153,7 @@ def _class(dataset: Dataset) -> str:
 
 
 def _is_seg(dataset: Dataset) -> bool:
-    return _class(dataset) in (SEGMENTATION, LABEL_MAP)
+    return _class(dataset) in SEGMENTATIONS
 
 
 def _labels(dataset: Dataset) -> dict[int, str]:
@@ -260,9 +267,9 @@ def _misplaced(drawn: _Place, image: _Place) -> str | None:
         return None
     if np.abs(np.subtract(drawn.directions, image.directions)).max() > TURNED:
         return "drawn in another orientation than its image"
-    extents = [(p.spacing[0] * p.rows, p.spacing[1] * p.columns) for p in (drawn, image)]
+    ours, its = ((p.spacing[0] * p.rows, p.spacing[1] * p.columns) for p in (drawn, image))
     pixel = max(*drawn.spacing, *image.spacing)
-    off = np.abs(np.subtract(*extents)).max()
+    off = float(np.abs(np.subtract(ours, its)).max())
     if all(len(p.position) == 3 for p in (drawn, image)):
         off = max(off, float(np.linalg.norm(_middle(drawn) - _middle(image))))
     return "drawn on another place than its image shows" if off > pixel else None

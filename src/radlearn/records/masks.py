@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float64, Shaped, UInt8
+from jaxtyping import Bool, Shaped, UInt8
+from pydicom.dataset import Dataset
 
 from radlearn.errors import UnreadableError
 from radlearn.records import dicom_seg, nifti, raster
-from radlearn.records.dicom_header import is_dicom, numbers, open_header
+from radlearn.records.dicom_header import is_dicom, numbers, open_header, whole
 from radlearn.records.guard import DEFAULT_LIMITS, Limits, Refusal, head, refusals
 from radlearn.records.readers import read_pixels
 from radlearn.records.record import (
@@ -149,8 +150,8 @@ def _drawn(
     """A mask drawn by pixel values."""
     binary = len(source.names) <= 1 and not source.table
     if nifti.is_nifti(start):
-        values, directions = nifti.read_slice_codes(path, limits)
-        _check_place(directions, image, limits)
+        values, place = nifti.read_slice_codes(path, limits)
+        _check_place(place, image, limits)
     elif not binary and not raster.is_raster(start):
         raise Refusal("a picture where a DICOM SEG, PNG, TIFF or NIfTI of classes is expected")
     elif not binary:
@@ -215,19 +216,36 @@ def _numbered(
     return lookup[codes]
 
 
-def _check_place(drawn: Float64[np.ndarray, "2 3"], image: Path | None, limits: Limits) -> None:
-    """Refuse a NIfTI mask that is turned against its image, where that says how it lies."""
-    if image is None:
+def _check_place(drawn: nifti.OnScreen, image: Path | None, limits: Limits) -> None:
+    """Refuse a NIfTI mask that lies elsewhere than its image, where that says how it lies."""
+    start = head(image, HEAD) if image else b""
+    if image is None or not (nifti.is_nifti(start) or is_dicom(start)):
         return
-    start = head(image, HEAD)
     if nifti.is_nifti(start):
-        lies = nifti.screen_directions(*nifti.open_slice(image, limits))
-    elif is_dicom(start):
-        told = numbers(open_header(image, limits), "ImageOrientationPatient")
-        if len(told) != 6:
-            return
-        lies = np.reshape(told, (2, 3)) * LPS
+        lies = nifti.place_of(*nifti.open_slice(image, limits))
+    elif (told := _told(open_header(image, limits))) is not None:
+        lies = told
     else:
         return
-    if np.abs(drawn - lies).max() > TURNED:
+    if np.abs(drawn.directions - lies.directions).max() > TURNED:
         raise Refusal("its affine turns it against its image")
+    off = lies.directions @ (drawn.middle - lies.middle)  # a file of two axes has no third place
+    if np.abs(off).max() > max(drawn.pixel, lies.pixel):
+        raise Refusal(
+            f"its affine puts it {np.linalg.norm(off):.0f} mm beside its image; save the mask with "
+            "the image's affine"
+        )
+
+
+def _told(header: Dataset) -> nifti.OnScreen | None:
+    """Where a DICOM picture lies; None where it does not say."""
+    directions = numbers(header, "ImageOrientationPatient")
+    spacing, first = numbers(header, "PixelSpacing"), numbers(header, "ImagePositionPatient")
+    if len(directions) != 6 or len(spacing) != 2 or len(first) != 3:
+        return None
+    along = np.reshape(directions, (2, 3)) * LPS
+    steps = [
+        spacing[1] * (whole(header, "Columns", 1) - 1),
+        spacing[0] * (whole(header, "Rows", 1) - 1),
+    ]
+    return nifti.OnScreen(along, LPS * first + np.array(steps) / 2 @ along, max(spacing))

@@ -4,6 +4,7 @@ import io
 import math
 import zlib
 from pathlib import Path
+from typing import NamedTuple
 
 import nibabel
 import numpy as np
@@ -65,8 +66,8 @@ def read_nifti(path: Path, limits: Limits) -> Pixels:
 
 def read_slice_codes(
     path: Path, limits: Limits
-) -> tuple[Shaped[np.ndarray, "height width"], Float64[np.ndarray, "2 3"]]:
-    """The numbers of a single-slice NIfTI, as `read_nifti` turns it, and `screen_directions`.
+) -> tuple[Shaped[np.ndarray, "height width"], "OnScreen"]:
+    """The numbers of a single-slice NIfTI, as `read_nifti` turns it, and where they lie.
 
     Raises:
         UnreadableError: colours, and see `read_nifti`.
@@ -77,13 +78,26 @@ def read_slice_codes(
             raise Refusal("colours where one value a class is expected")
         with step("its pixels cannot be decoded"):
             values, _ = _on_screen(image, plane)
-        return values, screen_directions(image, plane)
+        return values, place_of(image, plane)
 
 
-def screen_directions(image: Nifti1Image, plane: tuple[int, int]) -> Float64[np.ndarray, "2 3"]:
-    """Unit vectors (RAS) along the rows and down the columns of the picture that is shown."""
-    steps = [image.affine[:3, axis] * step for axis, step in _axes(image, plane)]
-    return np.stack([step / max(float(np.linalg.norm(step)), 1e-12) for step in steps])
+class OnScreen(NamedTuple):
+    """Where a picture lies (RAS, mm): along its rows, down its columns, its middle, its pixel."""
+
+    directions: Float64[np.ndarray, "2 3"]
+    middle: Float64[np.ndarray, "3"]
+    pixel: float
+
+
+def place_of(image: Nifti1Image, plane: tuple[int, int]) -> OnScreen:
+    """Where the picture lies that `read_nifti` shows."""
+    affine = np.asarray(image.affine, np.float64)
+    steps = np.stack([affine[:3, axis] * step for axis, step in _axes(image, plane)])
+    lengths = np.linalg.norm(steps, axis=1)
+    middle = [(n - 1) / 2 for n in (*image.shape, 1, 1)[:3]]
+    return OnScreen(
+        steps / np.maximum(lengths, 1e-12)[:, None], affine[:3] @ [*middle, 1], float(lengths.max())
+    )
 
 
 def open_slice(path: Path, limits: Limits) -> tuple[Nifti1Image, tuple[int, int]]:
