@@ -126,11 +126,13 @@ def _backbone(config: ImportConfig, found: "Imported", base: "Imported | None") 
     networks, notes = mrm_config(
         found.config, found.decoders, found.kind, config.decoder_heads, config.report_heads
     )
-    left = (*found.unmatched, *fit_decoders(found.decoders, networks))
+    left = found.unmatched
+    if found.decoders:
+        left = (*left, *fit_decoders(found.decoders, networks))
     if found.folder is not None:
         left = (*left, *fit_whole(found.state, found.config))
     found = replace(found, unmatched=left, notes=(*found.notes, *notes))
-    outputs = form(found.state)["num_classes"]
+    outputs = form(found.state, found.config.architecture)["num_classes"]
     rows = [("backbone", f"{described(found.config)}: {len(found.state)} tensors matched")]
     if outputs:
         rows.append(("head", f"{outputs} outputs"))
@@ -151,7 +153,8 @@ def _backbone(config: ImportConfig, found: "Imported", base: "Imported | None") 
     rows.append(
         (
             "preprocessing",
-            f"grey, {resize}{pre.size} px, mean {pre.mean:g}, std {pre.std:g}, {_whose(found)}",
+            f"grey, {resize}{pre.size} px, mean {_said(pre.mean)}, std {_said(pre.std)}, "
+            f"{_whose(found)}",
         )
     )
     _say(config, found.kind, rows, found.notes)
@@ -164,6 +167,11 @@ def _backbone(config: ImportConfig, found: "Imported", base: "Imported | None") 
         write_backbone(config.out, found, networks)
         following = f"radlearn finetune STORE --run RUN --init {config.out}"
         print(f"written to {config.out}; next: {following}")
+
+
+def _said(statistic: float | tuple[float, ...]) -> str:
+    each = statistic if isinstance(statistic, tuple) else (statistic,)
+    return " ".join(f"{one:g}" for one in each)
 
 
 def _whose(found: "Imported") -> str:

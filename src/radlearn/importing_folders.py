@@ -95,7 +95,7 @@ def write_backbone(out: Path, found: Imported, networks: MRMConfig) -> None:
         InputError: the folder cannot be written.
     """
     writable(out)
-    model = found.config.create(**form(found.state))
+    model = found.config.create(**form(found.state, found.config.architecture))
     own = model.state_dict()
     model.load_state_dict({k: checked(k, found.state[k], v) for k, v in own.items()})
     if found.decoders:

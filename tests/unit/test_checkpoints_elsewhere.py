@@ -151,7 +151,7 @@ def test_hugging_faces_folder_says_heads_and_preprocessing(tmp_path: Path) -> No
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(said))
     found = backbone(tmp_path)
     assert found.config.model_args["num_heads"] == 3
-    assert found.preprocessing.mean == pytest.approx(0.2)
+    assert (found.preprocessing.mean, found.preprocessing.std) == ((0.1, 0.2, 0.3), 0.4)
     assert any("1e-12" in note for note in found.notes)
     (tmp_path / "preprocessor_config.json").write_text('{"size": []}')
     with pytest.raises(InputError, match="preprocessor_config"):
@@ -188,7 +188,7 @@ def test_hugging_faces_vitmae_becomes_a_mae(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        ({"model_type": "bert"}, "no ViT or ViTMAE"),
+        ({"model_type": "bert"}, "none of vit, vit_mae"),
         ({"model_type": "vit"}, "has no model.safetensors"),
         ({"architecture": "no_such_net", "num_classes": 0}, "does not describe a model"),
         ([], "does not describe a model"),

@@ -50,6 +50,14 @@ def backbone_family(model: nn.Module) -> Family:
     return "convnext" if isinstance(model, ConvNeXt) else "other"
 
 
+def is_plain_vit(architecture: str) -> bool:
+    """Whether timm's architecture of this name is a `VisionTransformer`."""
+    if not timm.is_model(architecture):
+        return False
+    made_by = timm.model_entrypoint(architecture).__module__
+    return made_by in ("timm.models.vision_transformer", "timm.models.deit")
+
+
 @dataclass(frozen=True)
 class BackboneConfig:
     """A timm architecture and the arguments that make it, as `timm.create_model` takes them.
@@ -140,13 +148,7 @@ def build_encoder(config: BackboneConfig) -> VisionTransformer:
     Raises:
         InputError: not a plain ViT with positions (Swin and ConvNeXt can be fine-tuned only).
     """
-    made_by = (
-        timm.model_entrypoint(config.architecture) if timm.is_model(config.architecture) else None
-    )
-    if made_by is not None and made_by.__module__ not in (
-        "timm.models.vision_transformer",
-        "timm.models.deit",
-    ):
+    if timm.is_model(config.architecture) and not is_plain_vit(config.architecture):
         raise InputError(
             f"pretraining hides patches, so it needs a plain ViT such as vit_small_patch16_224, "
             f"not {config.architecture}"

@@ -16,11 +16,14 @@ from torch import Tensor
 from radlearn.engine.log import console
 from radlearn.errors import InputError
 from radlearn.models.backbone import BackboneConfig, published_preprocessing, read_model
-from radlearn.models.huggingface import from_huggingface, huggingface_folder, is_huggingface
+from radlearn.models.huggingface import from_huggingface, is_huggingface
+from radlearn.models.huggingface_families import FAMILIES, taken
+from radlearn.models.huggingface_folders import HuggingFaceFolder, huggingface_folder
 from radlearn.models.medpeft import LoRA, split_lora
+from radlearn.models.named import of_architecture, of_shapes
 from radlearn.models.published import from_published, unread
 from radlearn.models.reggan import Network, read_networks
-from radlearn.models.vit_shapes import VIT, fit_whole, vit_config
+from radlearn.models.vit_shapes import VIT, fit_whole, vit_config, with_registers
 from radlearn.models.weight_files import WeightsFile, open_weights
 from radlearn.models.weights import read_safetensors
 from radlearn.records.transforms import Preprocessing
@@ -32,6 +35,10 @@ Kind = Literal[
     "timm",
     "Hugging Face ViT",
     "Hugging Face ViTMAE",
+    "DINOv2",
+    "Hugging Face DINOv3",
+    "Hugging Face Swin",
+    "Hugging Face ConvNeXt",
     "MED-PEFT LoRA",
     "fine-tuned ViT",
     "radlearn",
@@ -42,7 +49,10 @@ CXR_MAE_PREPROCESSING = Preprocessing(size=224, mean=0.4785, std=0.2834, resize=
 IMAGENET_GREY = Preprocessing(size=224, mean=0.449, std=0.226, resize=256)
 """ImageNet's colour statistics averaged to grey: what MAE's own weights were trained on."""
 
-NATURAL: tuple[Kind, ...] = ("MAE", "timm", "Hugging Face ViT", "Hugging Face ViTMAE")
+NATURAL: tuple[Kind, ...] = (
+    *("MAE", "timm", "DINOv2", "Hugging Face ViT", "Hugging Face ViTMAE"),
+    *("Hugging Face DINOv3", "Hugging Face Swin", "Hugging Face ConvNeXt"),
+)
 """Kinds trained on photographs: MRM normalises radiographs with their own mean all the same."""
 
 GUESSES = {
@@ -98,13 +108,13 @@ class ImportedNetworks:
     notes: tuple[str, ...] = ()
 
 
-def read_checkpoint(path: Path) -> Imported:
+def read_checkpoint(path: Path, architecture: str | None = None) -> Imported:
     """Read a backbone: see `open_checkpoint`. What had to be guessed is printed.
 
     Raises:
         InputError: as `open_checkpoint`, or there are networks of RegGAN, which are no backbone.
     """
-    found = open_checkpoint(path)
+    found = open_checkpoint(path, architecture=architecture)
     if isinstance(found, ImportedNetworks):
         raise InputError(
             f"{path} holds RegGAN's {', '.join(found.networks)}, which is no backbone; "
@@ -116,26 +126,36 @@ def read_checkpoint(path: Path) -> Imported:
 
 
 def open_checkpoint(
-    path: Path, heads: int | None = None, base: Imported | None = None
+    path: Path,
+    heads: int | None = None,
+    base: Imported | None = None,
+    architecture: str | None = None,
 ) -> Imported | ImportedNetworks:
     """Read what is at `path`: a published checkpoint, or a folder of a run or a model.
 
-    Published are: MRM.pth; MAE and CXR-MAE, with or without decoder; ViTs of timm's names; ViT and
-    ViTMAE of Hugging Face's names, and their folders; MED-PEFT's fine-tuned files; RegGAN's
-    networks.
+    Published are: MRM.pth; MAE and CXR-MAE, with or without decoder; ViTs, Swins and ConvNeXts of
+    timm's names; ViT, ViTMAE, DINOv2, DINOv3, Swin and ConvNeXt in Hugging Face's folders;
+    MED-PEFT's fine-tuned files; RegGAN's networks.
 
     Args:
         heads: of the backbone, where its shapes leave them open.
         base: what a file was trained from that holds a LoRA without its backbone.
+        architecture: of timm, of the weights in a file; None to know it by their shapes.
 
     Raises:
         InputError: there is nothing, or nothing that can be understood, or it is unsafe or damaged.
     """
     if path.is_dir():
-        return _folder(path, heads)
+        found = _folder(path, heads)
+        if architecture not in (None, found.config.architecture):
+            raise InputError(
+                f"{path} says that it holds a {found.config.architecture}, not a {architecture}; "
+                "leave --model out"
+            )
+        return found
     if not path.is_file():
         raise InputError(f"there are no weights at {path}; give a file, a run or a model folder")
-    return _file(path, open_weights(path), heads, base)
+    return _file(path, open_weights(path), heads, base, architecture)
 
 
 def _folder(path: Path, heads: int | None) -> Imported:
@@ -143,20 +163,7 @@ def _folder(path: Path, heads: int | None) -> Imported:
     found = (path / part for part in inside if (path / part / "config.json").exists())
     folder = next(found, path)
     if (theirs := huggingface_folder(folder)) is not None:
-        read = _file(theirs.weights, open_weights(theirs.weights), heads or theirs.heads, None)
-        assert isinstance(read, Imported)
-        note = (
-            f"its layer norms add {theirs.eps:g} where timm's add 1e-06: outputs differ by as much"
-        )
-        return replace(
-            read,
-            notes=read.notes if theirs.eps == 1e-6 else (*read.notes, note),
-            preprocessing=replace(
-                theirs.preprocessing or read.preprocessing,
-                size=read.preprocessing.size,
-                channels=read.preprocessing.channels,
-            ),
-        )
+        return _theirs(theirs, heads)
     saved = read_model(folder)
     decoders = {}
     if (folder / "mrm.safetensors").exists():
@@ -176,16 +183,100 @@ def _folder(path: Path, heads: int | None) -> Imported:
     )
 
 
+def _theirs(folder: HuggingFaceFolder, heads: int | None) -> Imported:
+    """A folder of Hugging Face's, with the preprocessing that it says."""
+    file = open_weights(folder.weights)
+    if folder.type in FAMILIES:
+        try:
+            found = _of_family(folder, file)
+        except InputError as error:
+            raise InputError(f"{folder.weights.parent} cannot be taken: {error}") from error
+    else:
+        read = _file(folder.weights, file, heads or folder.heads, None, None)
+        assert isinstance(read, Imported)
+        found = read
+        if folder.eps != 1e-6:
+            note = (
+                f"its layer norms add {folder.eps:g} where timm's add 1e-06: outputs differ by as "
+                "much"
+            )
+            found = replace(found, notes=(*found.notes, note))
+    said, own = folder.preprocessing, found.preprocessing
+    if said is None:
+        return found
+    if said.channels != own.channels:
+        said = replace(said.averaged, channels=own.channels)
+    if said.size % found.config.model_args["patch_size"]:
+        said = replace(said, size=own.size, resize=None)
+    return replace(found, preprocessing=said)
+
+
+def _of_family(folder: HuggingFaceFolder, file: WeightsFile) -> Imported:
+    config, state, kept = taken(FAMILIES[folder.type], folder.config, file.tensors)
+    left = fit_whole(state, config)
+    kind: Kind = "Hugging Face DINOv3"
+    if folder.type != "dinov3_vit":
+        kind = "Hugging Face Swin" if folder.type.startswith("swin") else "Hugging Face ConvNeXt"
+    state = {k: v for k, v in state.items() if k not in left}
+    kept |= file.counters
+    return Imported(
+        kind, config, _published(config), state, unmatched=left, kept=kept, notes=file.notes
+    )
+
+
+def _published(config: BackboneConfig) -> Preprocessing:
+    """timm's own preprocessing of the architecture, at the image size of the weights."""
+    published = timm.get_pretrained_cfg(config.architecture)
+    found = published_preprocessing(published.to_dict()) if published else IMAGENET_GREY
+    side = config.model_args.get("img_size", found.size)
+    resize = found.resize if side == found.size else None
+    channels = config.model_args.get("in_chans", 3)
+    if channels != found.channels:
+        found = replace(found.averaged, channels=channels)
+    return replace(found, size=side, resize=resize)
+
+
 def _file(
-    path: Path, file: WeightsFile, heads: int | None, base: Imported | None
+    path: Path,
+    file: WeightsFile,
+    heads: int | None,
+    base: Imported | None,
+    architecture: str | None,
 ) -> Imported | ImportedNetworks:
     try:
         networks = read_networks(file.tensors)
         if networks is not None:
             return ImportedNetworks(networks, file.notes)
-        return _backbone(file, heads, base)
+        if architecture is not None and not is_huggingface(file.tensors):
+            return _named(file, architecture)
+        shaped = of_shapes(file.tensors)
+        return _backbone(file, heads, base) if shaped is None else _shaped(file, shaped)
     except InputError as error:
         raise InputError(f"{path} cannot be taken: {error}") from error
+
+
+def _named(file: WeightsFile, architecture: str) -> Imported:
+    config, state, left = of_architecture(architecture, file.tensors)
+    return _plain(file, config, state, left)
+
+
+def _shaped(file: WeightsFile, config: BackboneConfig) -> Imported:
+    left = fit_whole(file.tensors, config)
+    return _plain(file, config, file.tensors, left)
+
+
+def _plain(
+    file: WeightsFile, config: BackboneConfig, state: Mapping[str, Tensor], left: tuple[str, ...]
+) -> Imported:
+    return Imported(
+        "timm",
+        config,
+        _published(config),
+        {k: v for k, v in state.items() if k not in left},
+        unmatched=left,
+        kept=dict(file.counters),
+        notes=file.notes,
+    )
 
 
 def _backbone(file: WeightsFile, heads: int | None, base: Imported | None) -> Imported:
@@ -194,7 +285,7 @@ def _backbone(file: WeightsFile, heads: int | None, base: Imported | None) -> Im
     if theirs:
         tensors, known = from_huggingface(tensors)
         kept |= known
-    tensors, lora = split_lora(tensors)
+    tensors, lora = split_lora(with_registers(tensors))
     if lora is not None and "patch_embed.proj.weight" not in tensors:
         if base is None:
             raise InputError(
@@ -208,7 +299,12 @@ def _backbone(file: WeightsFile, heads: int | None, base: Imported | None) -> Im
     if heads is None and type(told.get("heads")) is int:
         heads = told["heads"]
     vit = {k: v for k, v in tensors.items() if k.startswith(VIT)}
-    others = {k: v for k, v in tensors.items() if k not in vit}
+    if "blocks.0.ls1.gamma" in vit and _is_of_two_tokens(vit):
+        # DINOv2's classifier of transformers' also takes the mean over patches
+        kept |= {k: vit.pop(k) for k in ("head.weight", "head.bias") if k in vit}
+    others = {k: v for k, v in tensors.items() if k not in vit and k not in kept}
+    if "decoder_embed.weight" not in others and "mask_token" in others:
+        kept["mask_token"] = others.pop("mask_token")
     renamed = from_published(others)
     decoders = {k: v for k, v in renamed.items() if not k.startswith("encoder.")}
     config, guess = vit_config(vit, heads)
@@ -223,10 +319,12 @@ def _backbone(file: WeightsFile, heads: int | None, base: Imported | None) -> Im
     size, channels = config.model_args["img_size"], config.model_args["in_chans"]
     if size != preprocessing.size:
         preprocessing = replace(preprocessing, size=size, resize=None)
+    if channels != preprocessing.channels:
+        preprocessing = replace(preprocessing.averaged, channels=channels)
     return Imported(
         kind,
         config,
-        replace(preprocessing, channels=channels),
+        preprocessing,
         {k: v for k, v in vit.items() if k not in left},
         decoders,
         (*(k.removeprefix("encoder.") for k in renamed if k.startswith("encoder.")), *left),
@@ -252,6 +350,8 @@ def _kind(
     arguments: Any = file.settings.get("args")
     if getattr(arguments, "datasets_names", None):
         return "CXR-MAE", CXR_MAE_PREPROCESSING
+    if config.architecture.endswith("_dinov2"):
+        return "DINOv2", _published(config)
     if theirs:
         of = IMAGENET_GREY if decoders else replace(IMAGENET_GREY, mean=0.5, std=0.5, resize=None)
         return ("Hugging Face ViTMAE" if decoders else "Hugging Face ViT"), of
@@ -259,8 +359,12 @@ def _kind(
         return "fine-tuned ViT", MRM_PREPROCESSING
     if decoders or "head.weight" not in vit:
         return "MAE", IMAGENET_GREY
-    published = timm.get_pretrained_cfg(config.architecture)
-    return "timm", published_preprocessing(published.to_dict()) if published else IMAGENET_GREY
+    return "timm", _published(config)
+
+
+def _is_of_two_tokens(vit: Mapping[str, Tensor]) -> bool:
+    head, norm = vit.get("head.weight"), vit.get("norm.weight")
+    return head is not None and norm is not None and head.shape[-1] == 2 * len(norm)
 
 
 def _told(
@@ -272,8 +376,15 @@ def _told(
         kind = named  # type: ignore[assignment]
     given = told.get("preprocessing")
     given = given if isinstance(given, Mapping) else {}
-    if all(type(n) in (int, float, type(None)) and abs(n or 0) < 1e4 for n in given.values()):
+    if all(_is_setting(value) for value in given.values()):
         with suppress(TypeError, ValueError):
             preprocessing = Preprocessing(**given)
     known = isinstance(alpha, int | float) and 0 < alpha < math.inf
     return kind, preprocessing, alpha if known else None
+
+
+def _is_setting(value: Any) -> bool:
+    numbers = value if isinstance(value, list | tuple) else [value]
+    return value in ("bicubic", "bilinear") or all(
+        type(n) in (int, float, type(None)) and abs(n or 0) < 1e4 for n in numbers
+    )

@@ -1,4 +1,4 @@
-"""A backbone at another image size: whole patches, and windows that keep their share of the image."""
+"""A backbone at another image size: whole patches, and windows that keep their share of it."""
 
 from dataclasses import replace
 from typing import Any

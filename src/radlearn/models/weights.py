@@ -24,9 +24,10 @@ HEADS = ("head.", "fc_norm.", "norm.", "head_drop.", "attn_pool.")
 def fitted(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     """The part of `state` that is `model`'s backbone, in the shapes and type that `model` has.
 
-    Positions are interpolated bicubic to another image size, and a Swin's position biases to another
-    window; three input channels become one by their sum, which is exact for a grey image repeated
-    on three (where their statistics differ see `grey_input`), and one becomes three by thirds.
+    Positions are interpolated bicubic to another image size, a Swin's position biases to another
+    window. Three input channels become one by their sum, which is exact for a grey image repeated
+    on three (see `grey_input` where these have statistics of their own), one becomes three by
+    thirds.
     Heads stay out, and so does the last norm unless the model keeps it before its pooling.
 
     Args:
