@@ -89,6 +89,9 @@ class Kind(NamedTuple):
 KINDS = {
     "translation": "radlearn.translation.evaluate:TRANSLATIONS",
     "multi-label": "radlearn.evaluate_labels:LABELS",
+    "single-label": "radlearn.evaluate_targets:CLASSES",
+    "ordinal": "radlearn.evaluate_targets:LEVELS",
+    "continuous": "radlearn.evaluate_targets:NUMBERS",
     "segmentation": "radlearn.finetuning.evaluate_masks:SEGMENTATIONS",
 }
 """Where the `Kind` of each task is: "module:name", imported when a run of it is scored."""

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from radlearn.finetuning.features import has_plain_head, head_logits, start_head
+from radlearn.finetuning.features import has_plain_head, head_logits, log_odds, start_head
 from radlearn.models.backbone import BackboneConfig, build_classifier
 
 TINY = {"img_size": 16, "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 2}
@@ -34,7 +34,7 @@ def test_a_started_head_sees_standardised_features_and_predicts_the_shares() -> 
     labels[:16, 0] = 1
     labels[:, 1] = torch.nan
     labels[:, 2] = 1
-    start_head(model, seen, labels)
+    start_head(model, seen, log_odds(labels))
     inside = model.fc_norm(seen)
     torch.testing.assert_close(inside.mean(0), torch.zeros(24), atol=1e-4, rtol=0)
     assert (inside.std(0, correction=0) > 0.5).all() and (inside.std(0, correction=0) < 1.01).all()
@@ -49,7 +49,7 @@ def test_a_started_head_sees_standardised_features_and_predicts_the_shares() -> 
 def test_a_start_from_any_records_stays_finite(count: int, scale: float) -> None:
     model = classifier()
     seen = torch.randn(count, 24) * scale
-    start_head(model, seen, torch.full((count, 3), torch.nan))
+    start_head(model, seen, log_odds(torch.full((count, 3), torch.nan)))
     assert all(p.isfinite().all() for p in model.parameters())
 
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from jaxtyping import Bool, Float32
+import torch
+from jaxtyping import Bool
 from torch import Tensor
 
 from radlearn.engine.folder import RunFolder
@@ -57,9 +58,9 @@ class Continuous(PictureTask):
     def groups(self) -> Bool[np.ndarray, "examples groups"]:
         raise AssertionError("a number has no classes; the config refuses --balance")
 
-    def head_labels(self) -> Float32[np.ndarray, "examples outputs"]:
-        """None are known, which starts the bias at 0: the mean."""
-        return np.full((len(self.truth[Split.TRAIN]), 1), np.nan, np.float32)
+    def head_bias(self) -> Tensor:
+        """The mean, which the outputs are counted from."""
+        return torch.zeros(1)
 
     def score(self, answers: Outputs, split: Split) -> float:
         predicted = self.reading.columns(answers)["predicted"]

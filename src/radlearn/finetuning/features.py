@@ -54,18 +54,18 @@ def has_plain_head(model: nn.Module) -> bool:
 def start_head(
     model: nn.Module,
     features: Float[Tensor, "records width"],
-    labels: Float[Tensor, "examples outputs"],
+    bias: Float[Tensor, "outputs"],
 ) -> None:
     """Start the head from the training records: it sees standardised features and knows shares.
 
     Features of a pretrained ViT differ little between images, compared with what they share, and
     most labels are rare; a head that knows neither spends its few steps on them. So `fc_norm`
-    starts with mean 0 and deviation 1 over these records, and the bias from the log-odds of each
-    label. The model stays the same plain timm model.
+    starts with mean 0 and deviation 1 over these records, and the head answers with the bias
+    before it has seen anything. The model stays the same plain timm model.
 
     Args:
         features: of `pooled`.
-        labels: 0, 1 or NaN for not labelled, of each output.
+        bias: such as `log_odds` of the labels.
     """
     norm: nn.LayerNorm = model.fc_norm  # type: ignore[assignment]
     head: nn.Linear = model.head  # type: ignore[assignment]
@@ -75,8 +75,17 @@ def start_head(
         scale = 1 / deviation.clamp(min=0.1 * float(deviation.mean()) + 1e-6)
         norm.weight.copy_(scale)
         norm.bias.copy_(-mean * scale)
-        positives, negatives = ((labels == value).sum(0) + 0.5 for value in (1, 0))
-        head.bias.copy_((positives / negatives).log())
+        head.bias.copy_(bias)
+
+
+def log_odds(labels: Float[Tensor, "records outputs"]) -> Float[Tensor, "outputs"]:
+    """Of each label's positives among its labelled records, half a record added to both sides.
+
+    Args:
+        labels: 0, 1 or NaN for not labelled.
+    """
+    positives, negatives = ((labels == value).sum(0) + 0.5 for value in (1, 0))
+    return (positives / negatives).log()
 
 
 def head_logits(model: nn.Module, features: Float[Tensor, "batch width"]) -> Tensor:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
+import torch
 from jaxtyping import Bool
 from torch import Tensor
 
@@ -16,6 +17,7 @@ from radlearn.evaluate import EvaluateConfig, evaluate_run, mistakes, read_predi
 from radlearn.finetuning.balance import positive_weights
 from radlearn.finetuning.config import FinetuneConfig
 from radlearn.finetuning.examples import choose, examples
+from radlearn.finetuning.features import log_odds
 from radlearn.finetuning.pictures import Chosen, PictureTask
 from radlearn.finetuning.readings import Labels, Outputs
 from radlearn.finetuning.terms import classification_loss
@@ -74,8 +76,10 @@ class MultiLabel(PictureTask):
         none = ~np.isnan(truth).all(axis=1) & ~(truth == 1).any(axis=1)
         return np.concatenate([truth == 1, none[:, None]], axis=1)
 
-    def head_labels(self) -> np.ndarray:
-        return self.truth[Split.TRAIN]
+    def head_bias(self) -> Tensor:
+        if self.balanced:
+            return torch.zeros(len(self.reading.names))
+        return log_odds(torch.from_numpy(self.truth[Split.TRAIN]))
 
     def score(self, answers: Outputs, split: Split) -> float:
         return mean_auroc(answers, self.truth[split])

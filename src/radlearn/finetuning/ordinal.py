@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from radlearn.engine.folder import RunFolder
 from radlearn.finetuning.balance import class_weights
 from radlearn.finetuning.config import FinetuneConfig
+from radlearn.finetuning.features import log_odds
 from radlearn.finetuning.pictures import PictureTask, choose_known
 from radlearn.finetuning.readings import Levels, Outputs
 from radlearn.finetuning.single_label import named
@@ -92,8 +93,11 @@ class Ordinal(PictureTask):
     def groups(self) -> Bool[np.ndarray, "examples groups"]:
         return self.truth[Split.TRAIN] == np.arange(len(self.reading.classes))
 
-    def head_labels(self) -> Float32[np.ndarray, "examples outputs"]:
-        return self._above(Split.TRAIN)
+    def head_bias(self) -> Tensor:
+        if self.balanced:
+            classes = torch.arange(1, len(self.reading.classes))
+            return ((len(self.reading.classes) - classes) / classes).log()
+        return log_odds(torch.from_numpy(self._above(Split.TRAIN)))
 
     def score(self, answers: Outputs, split: Split) -> float:
         """The mean over the classes but the highest of the AUROC of lying above it."""

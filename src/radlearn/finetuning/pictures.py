@@ -9,8 +9,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import polars as pl
-import torch
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float, Float32
 from torch import Tensor, nn
 
 from radlearn.engine.folder import RunFolder
@@ -36,7 +35,7 @@ from radlearn.models.inference import logits
 from radlearn.records.batches import Batch
 from radlearn.records.record import Split
 from radlearn.records.store import Selection, Store
-from radlearn.report.targets import targets_page
+from radlearn.report.finetuning_targets import targets_page
 
 Truth = Float32[np.ndarray, "examples columns"]
 Chosen = dict[Split, tuple[Examples, Truth]]
@@ -108,8 +107,8 @@ class PictureTask(Task[Outputs]):
         """Which training examples are of which group, to be drawn alike for --balance sampling."""
 
     @abstractmethod
-    def head_labels(self) -> Float32[np.ndarray, "examples outputs"]:
-        """0, 1 or NaN of each output and training example; the head starts from their shares."""
+    def head_bias(self) -> Float[Tensor, "outputs"]:
+        """What the head answers at first: what is known without seeing a picture."""
 
     @abstractmethod
     def columns(self, answers: Outputs, split: Split) -> dict[str, np.ndarray]:
@@ -119,6 +118,10 @@ class PictureTask(Task[Outputs]):
     def weights(self) -> tuple[float, ...] | None:
         """`class_weights` where they were asked for."""
         return self.class_weights() if self.config.balance == "weights" else None
+
+    @property
+    def balanced(self) -> bool:
+        return self.config.balance != "none"
 
     def facts(self) -> dict[str, Any]:
         return self.reading.facts() | {"pool": self.config.pool}
@@ -133,7 +136,7 @@ class PictureTask(Task[Outputs]):
         if setup.config.head_start == "records" and has_plain_head(model):
             seen = self.batches(Split.TRAIN, setup, "none")
             features = pooled(model, seen, setup.preprocessing, setup.here, setup.scoring_batch)
-            start_head(model, features, torch.from_numpy(self.head_labels()))
+            start_head(model, features, self.head_bias())
 
     def batches(self, split: Split, setup: Setup, augment: Augment) -> FinetuneBatches:
         """What makes batches of a split's examples."""

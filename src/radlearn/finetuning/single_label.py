@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float32
 from torch import Tensor
 
@@ -66,8 +67,12 @@ class SingleLabel(PictureTask):
     def groups(self) -> Bool[np.ndarray, "examples groups"]:
         return self._is_class(Split.TRAIN) == 1
 
-    def head_labels(self) -> Float32[np.ndarray, "examples outputs"]:
-        return self._is_class(Split.TRAIN)
+    def head_bias(self) -> Tensor:
+        """Logarithms of the classes' shares, which softmax turns into these."""
+        if self.balanced:
+            return torch.zeros(len(self.reading.names))
+        counts = torch.from_numpy(self.groups().sum(axis=0)) + 0.5
+        return (counts / counts.mean()).log().float()
 
     def score(self, answers: Outputs, split: Split) -> float:
         """The mean over classes of the AUROC of a class against all others."""

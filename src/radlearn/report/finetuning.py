@@ -80,7 +80,7 @@ def finetuning_page(
     """
     path = run / "report.html"
     sections = [*(evaluation_sections(evaluation) if evaluation else ())]
-    sections += [mistakes_section(mistakes), _curves(metrics), settings(config)]
+    sections += [mistakes_section(mistakes), curves_section(metrics), settings(config)]
     found = facts(config)
     if evaluation:
         found["Scored on"] = (
@@ -225,7 +225,7 @@ def _threshold(value: float) -> str:
     return f"{value:.3f}" if value >= 0.01 else f"{value:.1e}"
 
 
-def _curves(metrics: Sequence[Mapping[str, Any]]) -> Section:
+def curves_section(metrics: Sequence[Mapping[str, Any]]) -> Section:
     names = sorted({name for row in metrics for name in row if name != "step"})
     rates = [name for name in names if name.startswith("lr")]
     held = [name for name in names if name.startswith("val_")]
