@@ -60,6 +60,7 @@ def plain(family: str, seed: int = 0, labels: int = 3) -> nn.Module:
     torch.manual_seed(seed)
     name, arguments = FAMILIES[family]
     model = timm.create_model(name, num_classes=labels, **arguments)
+    torch.manual_seed(seed)
     with torch.no_grad():
         for key, value in model.named_parameters():
             if key.endswith("gamma"):

@@ -17,6 +17,7 @@ from radlearn.adapters.tuner import (
     freeze_backbone,
     read_facts,
     read_tensors,
+    refuse,
     remember_backbone,
     saved_config,
     shapes_of,
@@ -89,8 +90,7 @@ def _blocks(backbone: nn.Module, name: str) -> nn.Sequential:
 
 def _prompted(backbone: nn.Module, config: TunerConfig, deep: bool) -> None:
     blocks = _blocks(backbone, config.name)
-    if config.where:
-        raise InputError(f"{config.name} is for all blocks; leave --where out")
+    refuse(config, "where")
     width: int = backbone.embed_dim  # type: ignore[assignment]
     patch = backbone.patch_embed.patch_size  # type: ignore[union-attr]
     bound = math.sqrt(6 / (3 * math.prod(patch) + width))  # type: ignore[arg-type]
@@ -164,6 +164,7 @@ def attach(model: nn.Module, config: TunerConfig, into: Into) -> nn.Module:
     Raises:
         InputError: the model has no head, or no place for them.
     """
+    refuse(config, "options")
     backbone = backbone_of(model)
     freeze_backbone(model)
     remember_backbone(model)

@@ -15,6 +15,7 @@ from radlearn.adapters.tuner import (
     is_head,
     read_facts,
     read_tensors,
+    refuse,
     remember_backbone,
     saved_config,
     shapes_of,
@@ -52,6 +53,7 @@ def attach(model: nn.Module, config: TunerConfig, names: Names) -> nn.Module:
     Raises:
         InputError: the model has no head, or none of these.
     """
+    refuse(config, "options")
     backbone = backbone_of(model)
     found = names(backbone)
     wanted = chosen(model, found, config.where, f"parameters for {config.name}")

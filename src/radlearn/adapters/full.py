@@ -10,6 +10,7 @@ from radlearn.adapters.tuner import (
     TunerConfig,
     read_facts,
     read_tensors,
+    refuse,
     remember_backbone,
     write_facts,
     write_tensors,
@@ -20,6 +21,7 @@ WEIGHTS = "model.safetensors"
 
 def attach(model: nn.Module, config: TunerConfig) -> nn.Module:
     """Let every parameter train."""
+    refuse(config, "where", "options")
     remember_backbone(model)
     return model.requires_grad_(True)
 

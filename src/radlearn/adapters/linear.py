@@ -16,6 +16,7 @@ from radlearn.adapters.tuner import (
     head_tensors,
     read_facts,
     read_tensors,
+    refuse,
     remember_backbone,
     write_facts,
     write_tensors,
@@ -30,6 +31,7 @@ def attach(model: nn.Module, config: TunerConfig) -> nn.Module:
     Raises:
         InputError: the model has no head.
     """
+    refuse(config, "where", "options")
     freeze_backbone(model)
     remember_backbone(model)
     return model

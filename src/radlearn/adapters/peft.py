@@ -28,6 +28,7 @@ from radlearn.adapters.tuner import (
     modules_to_save,
     read_facts,
     read_tensors,
+    refuse,
     remember_backbone,
     shapes_of,
     write_facts,
@@ -134,11 +135,7 @@ def attach(model: nn.Module, config: TunerConfig) -> nn.Module:
     Raises:
         InputError: the model has no head, or no such layers.
     """
-    if config.where or config.options:
-        raise InputError(
-            "lora is on query and value of every block and takes nothing else; "
-            "lora-all is peft's own and takes --where and --options"
-        )
+    refuse(config, "where", "options")
     backbone = backbone_of(model)
     targets = _targets(backbone)
     freeze_backbone(model)

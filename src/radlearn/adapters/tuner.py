@@ -1,7 +1,8 @@
 """What every way of tuning shares: its settings, its interface, its head and its facts on disk."""
 
+import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,32 @@ class Adapter:
     mergeable: bool = True
     same_start: bool = True
     peft: bool = False
+
+
+def read_options(given: Sequence[str]) -> dict[str, Any]:
+    """Settings written as "name=value", values as JSON or as plain text.
+
+    Raises:
+        InputError: one is not written so.
+    """
+    found: dict[str, Any] = {}
+    for one in given:
+        name, equals, value = one.partition("=")
+        if not equals or not name:
+            raise InputError(f"--tuner-options {one}: write it as name=value")
+        try:
+            found[name] = json.loads(value)
+        except json.JSONDecodeError:
+            found[name] = value
+    return found
+
+
+def refuse(config: TunerConfig, *names: str) -> None:
+    """Raise InputError where a setting is given that the tuner has no use for."""
+    for name in names:
+        if getattr(config, name):
+            flag = {"options": "--tuner-options"}.get(name, f"--{name}")
+            raise InputError(f"--tuner {config.name} has no use for {flag}; leave it out")
 
 
 def backbone_of(model: nn.Module) -> nn.Module:

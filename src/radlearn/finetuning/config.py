@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from radlearn.adapters import adapter_named
 from radlearn.engine.names import DeviceName, PrecisionName
 from radlearn.errors import InputError, refuse_unless_positive
 
@@ -29,13 +30,17 @@ class FinetuneConfig:
     """A pretraining run or a checkpoint (MRM, MAE, timm); default: from scratch."""
     model: str = "small"
     """Size or timm name of the backbone where there is no --init."""
-    tuner: Literal["full", "linear", "lora"] = "lora"
-    """What trains: everything, the head, or rank-r updates of query and value."""
+    tuner: str = "lora"
+    """What trains: full, linear (the head), lora, or one of the others in docs/tuners.md."""
+    where: str = ""
+    """Layers to tune, by the end of their names: "attn.qkv|mlp.fc1"; default: the tuner's own."""
     rank: int = 4
-    """Rank of LoRA."""
+    """Rank of LoRA; of other tuners their size."""
     alpha: float = 32.0
     """LoRA's scale: alpha / rank."""
     lora_dropout: float = 0.1
+    tuner_options: tuple[str, ...] = ()
+    """Further settings of the tuner as peft calls them: use_rslora=true."""
     labels: tuple[str, ...] = ()
     """Labels to learn; default: all of the store that have both classes."""
     target: str | None = None
@@ -96,6 +101,7 @@ class FinetuneConfig:
             raise InputError("no store was given; make one with: radlearn prepare")
         above = ("rank", "batch", "epochs", "lr", "evaluations", "steps", "image_size", "patch")
         refuse_unless_positive(self, *above)
+        adapter_named(self.tuner)
         if not 0 < self.fraction <= 1:
             raise InputError(f"--fraction {self.fraction} does not lie above 0 and up to 1")
         if not 0 <= self.warmup < 1 or not 0 < self.crop <= 1:

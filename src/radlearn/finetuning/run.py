@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from radlearn.adapters import ADAPTERS, TunerConfig
+from radlearn.adapters.tuner import read_options
+from radlearn.engine.cost import Cost
 from radlearn.engine.device import Compute, compute
 from radlearn.engine.folder import RunFolder, settings
 from radlearn.engine.log import console
@@ -103,24 +105,45 @@ def _plain(config: FinetuneConfig, run: RunFolder, task: Task[Any], start: Start
     return model
 
 
+def _tuner(config: FinetuneConfig, steps: int) -> TunerConfig:
+    return TunerConfig(
+        config.tuner,
+        config.rank,
+        config.alpha,
+        config.lora_dropout,
+        config.where,
+        steps,
+        read_options(config.tuner_options),
+    )
+
+
 def _train(config: FinetuneConfig, run: RunFolder, task: Task[Any], here: Compute) -> None:
     start = _start(config)
     train = task.records[Split.TRAIN]
     setup = Setup(config, start.preprocessing, here)
     model = _plain(config, run, task, start).to(here.device)
     task.start_head(model, setup)
-    tuner = TunerConfig(config.tuner, config.rank, config.alpha, config.lora_dropout)
-    model = ADAPTERS[config.tuner].attach(model, tuner)
     steps = config.steps or math.ceil(config.epochs * task.count(Split.TRAIN) / config.batch)
+    adapter = ADAPTERS[config.tuner]
+    model = adapter.attach(model, _tuner(config, steps))
+    adapt = adapter.after(model) if adapter.after is not None else None
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     console.print(
         f"{len(train):,} training records, {task.summary}; {trained:,} parameters "
         f"train; {steps:,} steps on {here.device} in {'bfloat16' if here.bfloat16 else 'float32'}"
     )
     learner = task.learner(model, setup)
+    cost = Cost(here.device)
 
     def terms(batch: dict[str, Any], carry: Any) -> tuple[dict[str, Tensor], Any]:
-        return learner.terms(batch), carry
+        cost.begin()
+        more = adapter.terms(model) if adapter.terms is not None else {}
+        return learner.terms(batch) | more, carry
+
+    def after() -> None:
+        if adapt is not None:
+            adapt()
+        cost.end()
 
     def evaluate(step: int) -> dict[str, float]:
         return {task.metric: task.score(learner.answers(Split.VAL), Split.VAL)}
@@ -155,6 +178,7 @@ def _train(config: FinetuneConfig, run: RunFolder, task: Task[Any], here: Comput
         ),
         evaluate=evaluate if validated else None,
         best=best if validated else None,
+        after=after,
     )
     if not here.is_main:
         return
@@ -175,6 +199,7 @@ def _train(config: FinetuneConfig, run: RunFolder, task: Task[Any], here: Comput
             "best": scores,
             "steps": steps,
             "parameters_trained": trained,
+            **cost.as_json(),
             "records": {str(split): len(records) for split, records in task.records.items()},
             "fingerprints": run.config["fingerprints"],
             "licences": run.config["licences"],
