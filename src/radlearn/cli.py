@@ -64,6 +64,11 @@ COMMANDS: dict[str, Command] = {
         "radlearn.evaluate:EvaluateConfig",
         "radlearn.evaluate:evaluate",
     ),
+    "plan-labels": Command(
+        "what score more labels would give, from runs on fewer",
+        "radlearn.plan_labels:PlanConfig",
+        "radlearn.plan_labels:plan_labels",
+    ),
     "predict": Command(
         "answers for new files: probabilities, or translated scans",
         "radlearn.predict:PredictConfig",
@@ -78,6 +83,11 @@ COMMANDS: dict[str, Command] = {
         "a run for timm, PEFT, ONNX, or under the papers' own names",
         "radlearn.exporting:ExportConfig",
         "radlearn.exporting:export",
+    ),
+    "deidentify": Command(
+        "DICOM images without who they are of",
+        "radlearn.deidentify:DeidentifyConfig",
+        "radlearn.deidentify:deidentify_folder",
     ),
     "check": Command(
         "whether runs and stores are still what they were",

@@ -138,7 +138,16 @@ def open_header(path: Path, limits: Limits) -> Dataset:
 
 
 def open_dicom(path: Path, limits: Limits) -> Dataset:
-    """Parse a whole file, its pixels still as they are stored.
+    """Parse a whole file, its pixels still as they are stored, a single frame's groups laid flat.
+
+    Raises:
+        Refusal: as `read_whole`.
+    """
+    return _flat(read_whole(path, limits))
+
+
+def read_whole(path: Path, limits: Limits) -> Dataset:
+    """Parse a whole file as it stands, its pixels still as they are stored.
 
     Raises:
         Refusal: damaged, not DICOM, without pixel data, or beyond `limits`.
@@ -149,7 +158,6 @@ def open_dicom(path: Path, limits: Limits) -> Dataset:
         # pydicom gives nothing at all of a file that ends inside a sequence of fragments.
         header, _ = _parsed(raw, limits, header_only=True)
         raise Refusal(_without_pixels(_flat(header), raw))
-    dataset = _flat(dataset)
     if "TransferSyntaxUID" not in dataset.file_meta:
         implicit, little = dataset.original_encoding
         native = ExplicitVRLittleEndian if little else ExplicitVRBigEndian

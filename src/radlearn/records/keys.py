@@ -20,6 +20,11 @@ def store_key(store: Path, given: bytes | None) -> bytes:
         if given is None or given == kept:
             return kept
         path.unlink()
+    return new_key(path, given)
+
+
+def new_key(path: Path, given: bytes | None = None) -> bytes:
+    """Write a key, the given one or one made here, where none is; only its owner can read it."""
     key = given or secrets.token_hex(32).encode()
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
