@@ -48,6 +48,7 @@ class Decoded:
 
     Attributes:
         height, width: of the source, pixels.
+        spacing: millimetres between rows and between columns of the source, where it says so.
         mask_resized: the mask was drawn in another resolution than its image.
         grey, grey_squared: sums over the square of values scaled to [0, 1].
     """
@@ -62,6 +63,7 @@ class Decoded:
     phash: str | None = None
     height: int | None = None
     width: int | None = None
+    spacing: tuple[float, float] | None = None
     view: View = View.UNKNOWN
     age: float | None = None
     sex: str | None = None
@@ -88,6 +90,7 @@ def decode(job: Job) -> Decoded:
         phash=phash,
         height=height,
         width=width,
+        spacing=pixels.spacing,
         view=pixels.view,
         age=pixels.age,
         sex=pixels.sex,
