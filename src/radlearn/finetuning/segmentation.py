@@ -12,6 +12,7 @@ import polars as pl
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
+from radlearn.engine.device import Compute
 from radlearn.engine.folder import RunFolder
 from radlearn.engine.log import console, read_metrics
 from radlearn.errors import InputError
@@ -30,6 +31,7 @@ from radlearn.records.batches import Batch
 from radlearn.records.geometry import placement
 from radlearn.records.record import Split
 from radlearn.records.store import Need, Selection, Store
+from radlearn.records.transforms import Preprocessing
 from radlearn.report.segmentation import DrawnMask, segmentation_page
 
 NEEDS: frozenset[Need] = frozenset({"image", "mask"})
@@ -140,7 +142,7 @@ class Segmentation(Task[MaskAnswers]):
 
     def page(self, run: RunFolder) -> None:
         evaluation, drawn = None, []
-        if len(self.records) > 1:
+        if self.records.keys() - {Split.TRAIN}:
             split: Literal["val", "test"] = "test" if Split.TEST in self.records else "val"
             evaluation = evaluate_run(run.path, EvaluateConfig((run.path,), split=split))
             drawn = _drawn(run.path, self.records[Split(split)], split)
@@ -170,25 +172,40 @@ class _Learner:
         return segmentation_terms(self.model, batch, self.setup.preprocessing)
 
     def answers(self, split: Split) -> MaskAnswers:
-        records, chunk = self.task.records[split], self.setup.scoring_batch
-        masks, counts = [], []
-        for start in range(0, len(records), chunk):
-            places = range(start, min(start + chunk, len(records)))
-            pictures = [picture for at in places if (picture := records.image(at)) is not None]
-            found = predicted_masks(
-                self.model,
-                pictures,
-                self.setup.preprocessing,
-                self.task.inference,
-                self.setup.here,
-                chunk,
-            )
-            for at, predicted in zip(places, found, strict=True):
-                truth = records.mask(at)
-                assert truth is not None
-                masks.append(packed(predicted))
-                counts.append(pixel_counts(truth, predicted, len(self.task.classes)))
-        return MaskAnswers(masks, np.stack(counts))
+        return drawn_on(
+            self.model,
+            self.task.records[split],
+            self.setup.preprocessing,
+            self.task.inference,
+            self.setup.here,
+            self.setup.scoring_batch,
+        )
+
+
+def drawn_on(
+    model: Segmenter,
+    records: Selection,
+    preprocessing: Preprocessing,
+    inference: Inference,
+    here: Compute,
+    batch: int,
+) -> MaskAnswers:
+    """The masks that a model draws on records that have a true one.
+
+    Args:
+        batch: pictures, or windows, at a time.
+    """
+    masks, counts = [], []
+    for start in range(0, len(records), batch):
+        places = range(start, min(start + batch, len(records)))
+        pictures = [picture for at in places if (picture := records.image(at)) is not None]
+        found = predicted_masks(model, pictures, preprocessing, inference, here, batch)
+        for at, predicted in zip(places, found, strict=True):
+            truth = records.mask(at)
+            assert truth is not None
+            masks.append(packed(predicted))
+            counts.append(pixel_counts(truth, predicted, len(records.mask_names)))
+    return MaskAnswers(masks, np.stack(counts))
 
 
 def packed(mask: UInt8[np.ndarray, "height width"]) -> bytes:
