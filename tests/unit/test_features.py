@@ -4,8 +4,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from radlearn.finetuning.features import has_plain_head, head_logits, log_odds, start_head
+from radlearn.finetuning.features import log_odds, start_head
 from radlearn.models.backbone import BackboneConfig, build_classifier
+from radlearn.models.heads import has_plain_head, head_logits
 
 TINY = {"img_size": 16, "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 2}
 
@@ -51,9 +52,3 @@ def test_a_start_from_any_records_stays_finite(count: int, scale: float) -> None
     seen = torch.randn(count, 24) * scale
     start_head(model, seen, log_odds(torch.full((count, 3), torch.nan)))
     assert all(p.isfinite().all() for p in model.parameters())
-
-
-def test_a_convnext_keeps_its_own_head() -> None:
-    small = {"depths": (1, 1, 1, 1), "dims": (8, 8, 8, 8)}
-    assert not has_plain_head(build_classifier(BackboneConfig("convnext_atto", small), 2))
-    assert has_plain_head(classifier())

@@ -9,7 +9,13 @@ from jaxtyping import Float32, Float64, Int64
 
 from radlearn.finetuning.examples import Examples
 from radlearn.records.batches import Batch, batch_positions
-from radlearn.records.transforms import Preprocessing, augmented, evaluated, generator
+from radlearn.records.transforms import (
+    Preprocessing,
+    augmented,
+    evaluated,
+    generator,
+    strongly_augmented,
+)
 
 RECORD_STREAM = 0xF17E  # keeps what happens to a record apart from the order of records
 DRAW_STREAM = 0xD4A3  # and from which of them are drawn, where some are drawn more often
@@ -92,7 +98,5 @@ class FinetuneBatches:
         if self.augment == "none":
             return evaluated(image, self.preprocessing)
         rng = generator(self.seed, RECORD_STREAM, step, at)
-        from radlearn.records import transforms
-
-        change = transforms.strongly_augmented if self.augment == "strong" else augmented
+        change = strongly_augmented if self.augment == "strong" else augmented
         return change(image, self.preprocessing.size, rng, self.crop)

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from radlearn.engine.device import Compute
 from radlearn.finetuning.batches import FinetuneBatches
+from radlearn.models.heads import classifier, standardise
+from radlearn.models.heads import pooled as pooled_of
 from radlearn.models.inference import in_batches
 from radlearn.records.batches import Batch
 from radlearn.records.transforms import Preprocessing, normalised
@@ -33,22 +35,17 @@ def pooled(
     compute: Compute,
     batch: int,
 ) -> Float[Tensor, "records width"]:
-    """What the backbone hands to `fc_norm` and the head, of every record, without augmentation."""
+    """What the backbone hands to its plain head, of every record, without augmentation."""
 
     def run(positions: np.ndarray) -> Tensor:
         images = make.images(positions, step=0).to(compute.device)
         with compute.autocast():
             seen = normalised(images, preprocessing)
-            return model.pool(model.forward_features(seen))  # type: ignore[operator]
+            return pooled_of(model, model.forward_features(seen))  # type: ignore[operator]
 
     model.eval()
     with torch.no_grad():
         return in_batches(len(make.examples.records), batch, run)
-
-
-def has_plain_head(model: nn.Module) -> bool:
-    """Whether the head is a mean over patches, a LayerNorm `fc_norm` and a linear layer."""
-    return isinstance(getattr(model, "fc_norm", None), nn.LayerNorm)
 
 
 def start_head(
@@ -58,24 +55,18 @@ def start_head(
 ) -> None:
     """Start the head from the training records: it sees standardised features and knows shares.
 
-    Features of a pretrained ViT differ little between images, compared with what they share, and
-    most labels are rare; a head that knows neither spends its few steps on them. So `fc_norm`
-    starts with mean 0 and deviation 1 over these records, and the head answers with the bias
-    before it has seen anything. The model stays the same plain timm model.
+    Features of a pretrained backbone differ little between images, compared with what they share,
+    and most labels are rare; a head that knows neither spends its few steps on them. So the head's
+    norm starts with mean 0 and deviation 1 over these records (a Swin has none), and the head
+    answers with the bias before it has seen anything. The model stays the same plain timm model.
 
     Args:
         features: of `pooled`.
         bias: such as `log_odds` of the labels.
     """
-    norm: nn.LayerNorm = model.fc_norm  # type: ignore[assignment]
-    head: nn.Linear = model.head  # type: ignore[assignment]
+    standardise(model, features)
     with torch.no_grad():
-        seen = nn.functional.layer_norm(features.double(), norm.normalized_shape, eps=norm.eps)
-        deviation, mean = torch.std_mean(seen, dim=0, correction=0)
-        scale = 1 / deviation.clamp(min=0.1 * float(deviation.mean()) + 1e-6)
-        norm.weight.copy_(scale)
-        norm.bias.copy_(-mean * scale)
-        head.bias.copy_(bias)
+        classifier(model).bias.copy_(bias)
 
 
 def log_odds(labels: Float[Tensor, "records outputs"]) -> Float[Tensor, "outputs"]:
@@ -86,8 +77,3 @@ def log_odds(labels: Float[Tensor, "records outputs"]) -> Float[Tensor, "outputs
     """
     positives, negatives = ((labels == value).sum(0) + 0.5 for value in (1, 0))
     return (positives / negatives).log()
-
-
-def head_logits(model: nn.Module, features: Float[Tensor, "batch width"]) -> Tensor:
-    """The logits of pooled features."""
-    return model.head(model.head_drop(model.fc_norm(features)))  # type: ignore[operator]

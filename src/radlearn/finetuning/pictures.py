@@ -20,17 +20,12 @@ from radlearn.finetuning.balance import chances
 from radlearn.finetuning.batches import Augment, FinetuneBatches
 from radlearn.finetuning.config import FinetuneConfig
 from radlearn.finetuning.examples import Examples, choose, examples
-from radlearn.finetuning.features import (
-    FeatureBatches,
-    has_plain_head,
-    head_logits,
-    pooled,
-    start_head,
-)
+from radlearn.finetuning.features import FeatureBatches, pooled, start_head
 from radlearn.finetuning.readings import Outputs, Reading
 from radlearn.finetuning.task import Learner, Setup, Task
 from radlearn.finetuning.terms import of_studies, outputs_of
 from radlearn.models.backbone import BackboneConfig, build_classifier
+from radlearn.models.heads import has_plain_head, head_logits
 from radlearn.models.inference import logits
 from radlearn.records.batches import Batch
 from radlearn.records.record import Split

@@ -11,6 +11,8 @@ import torchvision.transforms.v2.functional as TF
 from jaxtyping import Float, UInt8, UInt16
 from torch import Tensor
 
+from radlearn.records.randaugment import erased, randaugmented
+
 StoredImage = UInt8[np.ndarray, "height width"] | UInt16[np.ndarray, "height width"]
 Interpolation = Literal["bicubic", "bilinear"]
 
@@ -122,6 +124,22 @@ def augmented(
     """Random resized crop and horizontal flip, as MRM and MED-PEFT train: (1, size, size)."""
     crop = random_resized_crop(as_tensor(image), size, rng, scale)
     return crop.flip(-1) if rng.random() < 0.5 else crop
+
+
+def strongly_augmented(
+    image: StoredImage, size: int, rng: np.random.Generator, scale: tuple[float, float]
+) -> Float[Tensor, "1 size size"]:
+    """`augmented`, then RandAugment and random erasing, as CXR-MAE fine-tunes; a function of `rng`.
+
+    Operations and magnitudes: `records.randaugment`. They are defined for whole grey values, so 16
+    bits are rounded to 8.
+
+    Returns:
+        Grey values of [0, 255], float32; erased parts are noise that may lie outside.
+    """
+    crop = augmented(image, size, rng, scale)
+    whole = crop if crop.dtype == torch.uint8 else crop.round().to(torch.uint8)
+    return erased(randaugmented(whole, rng).float(), rng)
 
 
 def evaluated(image: StoredImage, preprocessing: Preprocessing) -> Tensor:
