@@ -21,6 +21,7 @@ from radlearn.finetuning.targets import classes_of, full_name, places
 from radlearn.finetuning.terms import level_loss
 from radlearn.metrics.classification import mean_auroc
 from radlearn.models.backbone import BackboneConfig
+from radlearn.models.heads import classifier
 from radlearn.records.record import Split
 from radlearn.records.store import Store, select
 
@@ -75,13 +76,14 @@ class Ordinal(PictureTask):
 
     def build(self, backbone: BackboneConfig, drop_path: float) -> nn.Module:
         model = super().build(backbone, drop_path)
-        for name, layer in head_layers(model, nn.Linear):
-            model.set_submodule(name, LevelHead(layer.in_features, layer.out_features))
+        layer = classifier(model)
+        model.set_submodule(_name(model, layer), LevelHead(layer.in_features, layer.out_features))
         return model
 
     def finish(self, model: nn.Module) -> None:
-        for name, layer in head_layers(model, LevelHead):
-            model.set_submodule(name, layer.plain())
+        layer = classifier(model)
+        assert isinstance(layer, LevelHead)
+        model.set_submodule(_name(model, layer), layer.plain())
 
     def loss(self, outputs: Tensor, truth: Tensor) -> dict[str, Tensor]:
         smoothing, robust = self.config.label_smoothing, self.config.robust
@@ -116,10 +118,5 @@ class Ordinal(PictureTask):
         return np.where(np.isnan(truth), np.float32(np.nan), found)
 
 
-def head_layers(model: nn.Module, kind: type) -> list[tuple[str, Any]]:
-    """Layers of exactly this kind in timm's `head`, by name."""
-    return [
-        (name, layer)
-        for name, layer in model.named_modules()
-        if name.split(".", 1)[0] == "head" and type(layer) is kind
-    ]
+def _name(model: nn.Module, layer: nn.Module) -> str:
+    return next(name for name, module in model.named_modules() if module is layer)

@@ -29,8 +29,8 @@ def has_plain_head(model: Any) -> bool:
     """Whether the head is a pooling, a norm or none, and one linear layer; see `pooled`."""
     if isinstance(model, VisionTransformer | Eva):
         plain = model.attn_pool is None and isinstance(model.fc_norm, nn.LayerNorm | nn.Identity)
-        return plain and type(model.head) is nn.Linear
-    if not _pools_in_head(model) or type(classifier(model)) is not nn.Linear:
+        return plain and isinstance(model.head, nn.Linear)
+    if not _pools_in_head(model) or not isinstance(classifier(model), nn.Linear):
         return False
     normed = isinstance(getattr(model.head, "norm", None), nn.LayerNorm | nn.Identity | None)
     return normed and isinstance(getattr(model.head, "pre_logits", nn.Identity()), nn.Identity)
