@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from e2e.conftest import run
+from radlearn.records.phantoms import LABEL_NAMES
 
 
 @pytest.fixture
@@ -69,3 +70,33 @@ def test_a_number_that_cannot_be_had_again_is_named(
     (tuned / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert run("verify", tuned) == 1
     assert f"not the same: classification at step {rows[1]['step']}" in capsys.readouterr().err
+
+
+def test_stores_of_both_kinds_are_whole_until_a_pixel_changes(
+    lab: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, pairs = (shutil.copytree(lab / name, tmp_path / name) for name in ("store", "pairs"))
+    assert run("check", tmp_path) == 0
+    for file in (store / "images-00000.npy", next((pairs / "volumes").iterdir())):
+        changed = bytearray(file.read_bytes())
+        changed[-1] ^= 1
+        file.write_bytes(changed)
+        assert run("check", tmp_path) == 1
+        assert f"{file.name}: its bytes have changed" in capsys.readouterr().err
+
+
+def test_a_run_does_not_go_on_with_a_store_that_was_prepared_anew(
+    lab: Path, phantom_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = tmp_path / "store"
+    table = ("--table", phantom_folder / "records.csv", "--label-columns", *LABEL_NAMES)
+    prepare = ("prepare", "folder", phantom_folder, store, *table, "--val", 0, "--size", 32)
+    train = ("finetune", store, "--run", tmp_path / "run", "--model", "tiny", "--steps", 2)
+    train = (*train, "--image-size", 32, "--batch", 4, "--patch", 8)
+    assert run(*prepare, "--seed", 0) == 0
+    assert run(*train) == 0
+    (tmp_path / "run" / "results.json").unlink()
+    shutil.rmtree(store)
+    assert run(*prepare, "--seed", 1) == 0
+    assert run(*train) == 2
+    assert "prepared anew since the run" in capsys.readouterr().err

@@ -10,12 +10,14 @@ from filelock import FileLock, Timeout
 
 from radlearn import __version__
 from radlearn.checksums import NAME as CHECKSUMS
-from radlearn.checksums import write_checksums
+from radlearn.checksums import digest, write_checksums
 from radlearn.errors import InputError
 from radlearn.files import read_json, writable, write_json
 
 LASTING = ("config.json", "model", "metrics.jsonl", "predictions.parquet", "results.json")
 """What nothing changes after a run is finished."""
+STORES = "stores_sha256"
+"""Setting that tells stores from others under the same names: of their checksums."""
 FREE = {"radlearn", "workers", "device"}
 """Settings that may change when a run goes on."""
 
@@ -104,6 +106,11 @@ class RunFolder:
 
 def check_same(path: Path, there: dict[str, Any], wanted: dict[str, Any]) -> None:
     """Refuse to go on with a run whose config is another."""
+    if there.get(STORES) != wanted.get(STORES) and there.get("stores") == wanted.get("stores"):
+        raise InputError(
+            f"the stores have been prepared anew since the run {path} began; choose another --run "
+            "folder"
+        )
     for key in sorted(there.keys() | wanted.keys()):
         if key not in FREE and there.get(key) != wanted.get(key):
             raise InputError(
@@ -130,6 +137,8 @@ def settings(config: Any) -> dict[str, Any]:
     """A command's config as JSON holds it: every flag by its name, but for the run's own place."""
     values = {field.name: getattr(config, field.name) for field in fields(config)}
     del values["run"]
+    sums = [Path(store) / CHECKSUMS for store in values.get("stores", ())]
+    values[STORES] = [digest(file) if file.exists() else None for file in sums]
     return {
         name: [str(one) for one in value]
         if name == "stores"

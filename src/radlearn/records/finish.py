@@ -11,6 +11,8 @@ from typing import Any
 
 import polars as pl
 
+from radlearn.checksums import NAME as CHECKSUMS
+from radlearn.checksums import write_checksums
 from radlearn.files import replacing, write_json, write_text
 from radlearn.records.joins import Joins, join
 from radlearn.records.record import SetAside, Source, Split
@@ -95,6 +97,7 @@ def finish(
         rows.select(first + kept).write_parquet(temporary)
     write_set_aside(config.store / "set_aside.csv", set_aside)
     write_json(config.store / "store.json", info)
+    seal(config.store)
 
 
 def _splits(
@@ -182,3 +185,11 @@ def write_set_aside(path: Path, set_aside: Sequence[SetAside]) -> None:
     table.writerow(["path", "reason"])
     table.writerows([item.path, item.reason] for item in set_aside)
     write_text(path, text.getvalue())
+
+
+def seal(path: Path) -> None:
+    """Note the checksums of a finished store, where there are none yet."""
+    if not (path / CHECKSUMS).exists():
+        names = ("store.json", "records.parquet", "set_aside.csv", "volumes")
+        arrays = [*path.glob("images-*.npy"), *path.glob("masks-*.npy")]
+        write_checksums(path, [*(path / name for name in names), *arrays])

@@ -300,6 +300,7 @@ def _finished(config: PrepareConfig) -> PrepareSummary | None:
             "choose another folder, or delete it"
         )
     shutil.rmtree(config.store / "parts", ignore_errors=True)
+    seal(config.store)
     return _summary(config, finished_before=0)
 
 

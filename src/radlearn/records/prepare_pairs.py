@@ -16,7 +16,7 @@ from radlearn.datasets.mri_pairs import Exam, Found, find_pairs
 from radlearn.engine.log import console, progress
 from radlearn.errors import InputError, UnreadableError
 from radlearn.files import read_json, replacing, writable, write_json
-from radlearn.records.finish import described_splits, write_set_aside
+from radlearn.records.finish import described_splits, seal, write_set_aside
 from radlearn.records.keys import hashed, read_key, store_key
 from radlearn.records.pair_exam import build
 from radlearn.records.pair_settings import PairsConfig
@@ -236,6 +236,7 @@ def _finish(
         table.write_parquet(temporary)
     write_set_aside(config.store / "set_aside.csv", set_aside)
     write_json(config.store / "store.json", info)
+    seal(config.store)
 
 
 def _median_windows(train: pl.DataFrame, table: pl.DataFrame, side: str) -> list[list[float]]:
@@ -297,4 +298,5 @@ def _finished(config: PairsConfig) -> PairStore | None:
             "choose another folder, or delete it"
         )
     shutil.rmtree(config.store / "parts", ignore_errors=True)
+    seal(config.store)
     return store
