@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -44,6 +44,8 @@ class EvaluateConfig:
     """Only these labels; default: all."""
     step: int | None = None
     """Of translations: the step whose scores count; default: the last."""
+    on: Path | None = None
+    """Of segmentations: another store, whose masks are drawn by the runs as they are."""
     groups: tuple[str, ...] = ()
     """Columns of the store whose groups are scored too, such as: sex view age:0-40-60-80."""
     stores: tuple[Path, ...] = ()
@@ -74,6 +76,8 @@ class Kind(NamedTuple):
         measured: the run's answers as `--groups` and `radlearn plan-labels` score them; None where
             neither is for the kind.
         refused: settings of `EvaluateConfig` that make no sense for the kind, and what to say then.
+        elsewhere: answers for a split of another store; the folder of these answers scores like
+            the run. None where the kind has no such thing.
     """
 
     score: Callable[[Path, "EvaluateConfig"], Evaluation]
@@ -84,6 +88,7 @@ class Kind(NamedTuple):
     sections: Callable[[Mapping[str, Evaluation], Comparison], list[Section]]
     refused: Mapping[str, str]
     measured: Callable[[Path, "EvaluateConfig"], Measured] | None = None
+    elsewhere: Callable[[Path, Path, str], Path] | None = None
 
 
 KINDS = {
@@ -142,6 +147,11 @@ def evaluate(config: EvaluateConfig) -> None:
     for field in fields(config):
         if field.name in kind.refused and getattr(config, field.name) != field.default:
             raise InputError(kind.refused[field.name])
+    if config.on is not None:
+        if kind.elsewhere is None:
+            raise InputError(f"--on is not for runs of {name}")
+        there = (kind.elsewhere(run, config.on, config.split) for run in config.runs)
+        config = replace(config, runs=tuple(there))
     scored = [kind.score(run, config) for run in config.runs]
     for run, evaluation in zip(config.runs, scored, strict=True):
         kind.show(evaluation)
