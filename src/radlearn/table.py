@@ -33,12 +33,16 @@ __all__ = [
 ]
 
 
-def _columns_of(recipe: Recipe) -> list[str]:
-    return [*recipe.labels, "mean of labels"]
+def _columns_of(recipe: Recipe, rows: Sequence[Scores]) -> list[str]:
+    return [*recipe.labels, "mean of labels" if _metric(rows) == "AUROC" else _metric(rows)]
+
+
+def _metric(rows: Sequence[Scores]) -> str:
+    return rows[0].metric
 
 
 def _tables(recipe: Recipe, rows: Sequence[Scores]) -> tuple[Table, Table]:
-    columns = _columns_of(recipe)
+    columns = _columns_of(recipe, rows)
     several = any(row.data for row in rows)
     paper = paper_columns(recipe, rows)
     cells = []
@@ -54,7 +58,7 @@ def _tables(recipe: Recipe, rows: Sequence[Scores]) -> tuple[Table, Table]:
             )
         )
     scores = Table(
-        "AUROC on patients held apart",
+        f"{_metric(rows)} on patients held apart",
         (
             *(["data"] if several else []),
             *("start", "tuner", "labels used", *columns, "sd over seeds", *paper),
@@ -63,10 +67,13 @@ def _tables(recipe: Recipe, rows: Sequence[Scores]) -> tuple[Table, Table]:
         "Mean over seeds, with the 95 % interval of a bootstrap over test patients and, where "
         "there are several, seeds. The mean of labels is over those with at least "
         f"{LEAST} positives and negatives among the test records; its standard deviation is "
-        "between seeds.",
+        "between seeds."
+        if _metric(rows) == "AUROC"
+        else "Mean over seeds and classes, with the 95 % interval of a bootstrap over test patients "
+        "and, where there are several, seeds; the standard deviation is between seeds.",
     )
     differences = Table(
-        "Differences in AUROC",
+        f"Differences in {_metric(rows)}",
         (
             *(["data"] if several else []),
             *("first", "second", "labels used", "score", "second - first", "p"),
@@ -106,7 +113,7 @@ def write_table(
         InputError: see `score_cells`.
     """
     rows = score_cells(recipe, out, resamples)
-    columns = _columns_of(recipe)
+    columns = _columns_of(recipe, rows)
     found = contrasts(rows, columns)
     sets, counted = scored_on(recipe, out), wins(found, columns[-1], recipe.finding)
     write_json(
@@ -114,6 +121,7 @@ def write_table(
         {
             "title": recipe.title,
             "columns": columns,
+            "metric": _metric(rows),
             "rows": [
                 {
                     "data": row.data,
@@ -121,7 +129,7 @@ def write_table(
                     "tuner": row.tuner,
                     "fraction": row.fraction,
                     "by_seed": row.by_seed.tolist(),
-                    "auroc": [row.interval(at).as_json() for at in range(len(columns))],
+                    "score": [row.interval(at).as_json() for at in range(len(columns))],
                 }
                 for row in rows
             ],
@@ -131,7 +139,7 @@ def write_table(
     )
     scores, differences = _tables(recipe, rows)
     tables = [scores, differences, _scored_on(sets)]
-    if any(sets):
+    if any(sets) and _metric(rows) == "AUROC":
         tables.insert(0, paper_table(rows))
     write_text(
         out / "table.md", "\n".join([*map(markdown, tables), *([counted] if counted else [])])
@@ -177,7 +185,7 @@ def _page(
     tables: Sequence[Table],
     more: Sequence[Section],
 ) -> None:
-    columns = _columns_of(recipe)
+    columns = _columns_of(recipe, rows)
     groups: dict[str, list[Score]] = {}
     for row in rows:
         for at, column in enumerate(columns):
@@ -196,7 +204,7 @@ def _page(
         recipe.title,
         recipe.about,
         [
-            *grid_sections(groups, "AUROC", text),
+            *grid_sections(groups, _metric(rows), text),
             *(Section(one.title, one.caption, [replace(one, caption="")]) for one in scores),
             Section(
                 "Differences",
