@@ -69,8 +69,8 @@ def _tables(recipe: Recipe, rows: Sequence[Scores]) -> tuple[Table, Table]:
         f"{LEAST} positives and negatives among the test records; its standard deviation is "
         "between seeds."
         if _metric(rows) == "AUROC"
-        else "Mean over seeds and classes, with the 95 % interval of a bootstrap over test patients "
-        "and, where there are several, seeds; the standard deviation is between seeds.",
+        else "Mean over seeds and classes, with the 95 % interval of a bootstrap over test "
+        "patients and, where there are several, seeds; its standard deviation is between seeds.",
     )
     differences = Table(
         f"Differences in {_metric(rows)}",

@@ -84,7 +84,7 @@ def test_the_written_table_holds_the_scores(tmp_path: Path, recipe: Recipe) -> N
     finish(tmp_path, recipe)
     write_table(recipe, tmp_path, 100, "radlearn compare grid.toml")
     written = json.loads((tmp_path / "results.json").read_text())
-    value = written["rows"][0]["auroc"][-1]["value"]
+    value = written["rows"][0]["score"][-1]["value"]
     assert f"{value:.3f}" in (tmp_path / "table.md").read_text()
     assert f"{value:.3f}" in (tmp_path / "report.html").read_text()
 
