@@ -78,6 +78,7 @@ class Recipe:
         reported: the paper's numbers.
         finding: the paper's finding, in a sentence.
         only: values of axes; cells with other values of these axes are left out.
+        elsewhere: stores that every run of segmentation is scored on as well, unchanged.
     """
 
     title: str
@@ -96,6 +97,7 @@ class Recipe:
     reported: tuple[Reported, ...] = ()
     finding: str = ""
     only: tuple[str, ...] = ()
+    elsewhere: tuple[str, ...] = ()
 
     def cells(self) -> list[Cell]:
         """Every run, all of the first seed before any of the second."""

@@ -106,6 +106,7 @@ def _finetuning(values: Values, only: tuple[str, ...], path: Path) -> Recipe:
         labels=tuple(values.get("show", ())),
         reported=tuple(Reported(**one) for one in paper.get("scores", ())),
         finding=paper.get("finding", ""),
+        elsewhere=tuple(values.get("elsewhere", ())),
     )
     if not recipe.grid:
         return _with_places(recipe, recipe.backbones.keys(), set(), path)
@@ -121,6 +122,7 @@ def _finetuning(values: Values, only: tuple[str, ...], path: Path) -> Recipe:
         raise InputError(f"the recipe {path} has flags for {min(unknown)}, no cell of its grid")
     recipe = _narrowed(recipe, only, path)
     stores = {store for cell in recipe.cells() for store in recipe.flags(cell)["stores"]}
+    stores |= set(recipe.elsewhere)
     inits = {cell.init for cell in recipe.cells()} - {"scratch"}
     return _with_places(recipe, inits, stores, path)
 

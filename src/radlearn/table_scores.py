@@ -9,10 +9,10 @@ import numpy as np
 
 from radlearn.engine.folder import FREE
 from radlearn.errors import InputError
+from radlearn.evaluate import EvaluateConfig, kind_of
 from radlearn.files import read_json
-from radlearn.metrics.classification import rankings
 from radlearn.metrics.finished import finished_results
-from radlearn.metrics.predictions import Predictions, predictions_of
+from radlearn.metrics.measured import Measured
 from radlearn.metrics.statistics import (
     Interval,
     bootstrap_p,
@@ -27,10 +27,11 @@ LEAST = 10
 
 
 class Scores(NamedTuple):
-    """One row of the table: a cell's AUROC over its seeds, resample by resample.
+    """One row of the table: a cell's score over its seeds, resample by resample.
 
     `point` is (columns,) and `resampled` (resamples, columns); the columns are the shown labels
-    and then the mean over every label that is not too rare. `by_seed` is (seeds, columns).
+    and then the mean over every label that is not too rare. `by_seed` is (seeds, columns). Other
+    tasks have classes for labels, and `metric` for AUROC.
     """
 
     init: str
@@ -40,6 +41,7 @@ class Scores(NamedTuple):
     resampled: np.ndarray
     by_seed: np.ndarray
     data: str = ""
+    metric: str = "AUROC"
 
     @property
     def series(self) -> str:
@@ -88,37 +90,53 @@ def _with_mean(each: np.ndarray, shown: list[int], averaged: np.ndarray) -> np.n
     return np.concatenate([each[:, shown], each[:, averaged].mean(1, keepdims=True)], axis=1)
 
 
-def _averaged(test: Predictions) -> np.ndarray:
+def _averaged(test: Measured) -> np.ndarray:
     """Which labels the mean is over: a score of two positives would drown the others in noise."""
+    if test.truth is None:
+        return np.ones(len(test.columns), bool)
     rarer = np.minimum((test.truth == 1).sum(0), (test.truth == 0).sum(0))
     return rarer >= (LEAST if (rarer >= LEAST).any() else 1)
 
 
-Runs = Mapping[tuple[str, str, float], Sequence[Predictions]]
+Runs = Mapping[tuple[str, str, float], Sequence[Measured]]
 
 
 def _finished(recipe: Recipe, out: Path) -> tuple[Mapping[str, Runs], dict[str, str]]:
-    """The predictions of finished cells by data set and row; fingerprints by data set."""
-    found: dict[str, dict[tuple[str, str, float], list[Predictions]]] = {}
+    """What finished cells answered by data set and row; fingerprints by data set."""
+    found: dict[str, dict[tuple[str, str, float], list[Measured]]] = {}
     fingerprints: dict[str, str] = {}
     for cell in recipe.cells():
         run = run_of(out, cell)
         if not (run / "results.json").exists():
             continue
         refuse_other_settings(run, _wanted(recipe, cell))
-        mine = finished_results(run)["fingerprints"].get("test")
-        if mine is None:
-            raise InputError(f"{run} has no test records; its store needs some to be compared")
-        if fingerprints.setdefault(cell.data, mine) != mine:
-            raise InputError(
-                f"the runs in {out} were scored on different splits: {cell.name} on {mine[:12]}, "
-                f"others on {fingerprints[cell.data][:12]}; use one folder each"
+        _, kind = kind_of([run])
+        answered = {_data(recipe, cell): run}
+        for name in recipe.elsewhere:
+            if kind.elsewhere is None:
+                raise InputError(f"{run} cannot be scored elsewhere: only segmentations can")
+            answered[f"on {name}"] = kind.elsewhere(run, out / "stores" / name, "test")
+        for data, place in answered.items():
+            mine = finished_results(place)["fingerprints"].get("test")
+            if mine is None:
+                raise InputError(f"{run} has no test records; its store needs some to be compared")
+            if fingerprints.setdefault(data, mine) != mine:
+                raise InputError(
+                    f"the runs in {out} were scored on different splits: {cell.name} on "
+                    f"{mine[:12]}, others on {fingerprints[data][:12]}; use one folder each"
+                )
+            if kind.measured is None:
+                raise InputError(f"{run} is of a kind that a table has no scores of")
+            rows = found.setdefault(data, {})
+            rows.setdefault((cell.init, cell.tuner, cell.fraction), []).append(
+                kind.measured(place, EvaluateConfig((place,)))
             )
-        rows = found.setdefault(cell.data, {})
-        rows.setdefault((cell.init, cell.tuner, cell.fraction), []).append(
-            predictions_of(run, "test")
-        )
     return found, fingerprints
+
+
+def _data(recipe: Recipe, cell: Cell) -> str:
+    """What a cell's own test records are called in the table."""
+    return cell.data or ("held apart" if recipe.elsewhere else "")
 
 
 def _wanted(recipe: Recipe, cell: Cell) -> dict[str, Any]:
@@ -140,25 +158,34 @@ def score_cells(recipe: Recipe, out: Path, resamples: int) -> list[Scores]:
     """
     found, _ = _finished(recipe, out)
     rows = [row for data, runs in found.items() for row in _rows(recipe, data, runs, resamples)]
-    order = list(dict.fromkeys((c.init, c.tuner, c.fraction, c.data) for c in recipe.cells()))
+    order = [
+        (cell.init, cell.tuner, cell.fraction, data)
+        for where in ("", *recipe.elsewhere)
+        for cell in recipe.cells()
+        for data in [f"on {where}" if where else _data(recipe, cell)]
+    ]
     return sorted(rows, key=lambda row: order.index((row.init, row.tuner, row.fraction, row.data)))
 
 
 def _rows(recipe: Recipe, data: str, runs: Runs, resamples: int) -> list[Scores]:
     first = next(iter(runs.values()))[0]
-    columns = _columns(recipe, first.labels)
+    columns, everyone = _columns(recipe, first.columns), np.arange(len(first.ids))
     drawn = bootstrap_patients(first.patients, resamples, seed=0)
     once = everything_once(first.patients)
     averaged = _averaged(first)
     rows = []
     for number, ((init, tuner, fraction), seeds) in enumerate(runs.items()):
         points, boots = (
-            [_with_mean(rankings(p.logit, p.truth, which).auroc, columns, averaged) for p in seeds]
+            [
+                _with_mean(one.score(everyone, which, range(len(one.columns))), columns, averaged)
+                for one in seeds
+            ]
             for which in (once, drawn)
         )
         by_seed = np.concatenate(points)
         resampled = _over_seeds(np.stack(boots), number)
-        rows.append(Scores(init, tuner, fraction, by_seed.mean(0), resampled, by_seed, data))
+        mean = by_seed.mean(0)
+        rows.append(Scores(init, tuner, fraction, mean, resampled, by_seed, data, first.metric))
     return rows
 
 

@@ -108,6 +108,12 @@ def measured(run: Path, config: EvaluateConfig) -> Measured:
     return measured_column("Dice", scored.ids, scored.patients, dice)
 
 
+def _elsewhere(run: Path, store: Path, split: str) -> Path:
+    from radlearn.finetuning.segmentation_elsewhere import answered_on  # it needs this module
+
+    return answered_on(run, store, split)
+
+
 def _scored(comparison: Mapping[str, Any]) -> str:
     return f"{comparison['records']:,} records of {comparison['patients']:,} patients"
 
@@ -131,4 +137,5 @@ SEGMENTATIONS = Kind(
         "step": "--step is for translations; fine-tuned runs are scored at their best",
     },
     measured=measured,
+    elsewhere=_elsewhere,
 )
