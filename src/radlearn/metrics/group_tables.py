@@ -1,6 +1,6 @@
 """Scores of groups as tables for a terminal of 80 columns."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -25,9 +25,9 @@ def print_groups(
         table = plain_table(
             ("group", "n", groups["metric"], "less the rest", "p", "p perm."),
             f"{evaluation['run']} by {grouping['column']}",
-            "n: patients; the rest: all records of other groups; p by bootstrap over patients and by dealing "
-            "the groups out anew, both after Holm over all tests of a kind; 95 % intervals, "
-            f"{config['resamples']} resamples, seed {config['seed']}",
+            "n: patients; the rest: all records of other groups; p by bootstrap over patients and "
+            "by dealing the groups out anew, both after Holm over all tests of a kind; 95 % "
+            f"intervals, {config['resamples']} resamples, seed {config['seed']}",
         )
         for name in names:
             if len(names) > 1:
@@ -42,24 +42,25 @@ def print_groups(
                 own = measured(one["score"], ".2f")
                 table.add_row(escape(group["name"]), f"{group['patients']:,}", own, *cells)
         console.print(table, "", sep="\n")
-        for line in untested(grouping):
+        for line in untested(grouping, names):
             console.print(line, markup=False)
         _print_drift(grouping, console)
 
 
-def untested(grouping: Mapping[str, Any]) -> list[str]:
-    """A line for each group, or column of a group, that was not tested, with the reason."""
+def untested(grouping: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    """A line a group that was not tested, or that was not in some of these columns, and why."""
     found = []
     for group in grouping["groups"]:
         where = f"{grouping['column']} {group['name']}"
         if group["reason"] is not None:
             found.append(f"{where}: not tested, {group['reason']}")
             continue
-        found += [
-            f"{where}, {_title(name, grouping)}: not tested, {one['reason']}"
-            for name, one in group["scores"].items()
-            if one["reason"] is not None
-        ]
+        why: dict[str, list[str]] = {}
+        for name in names:
+            one = group["scores"][name]
+            if one["reason"] is not None:
+                why.setdefault(one["reason"], []).append(name)
+        found += [f"{where}: not tested for {', '.join(of)}: {one}" for one, of in why.items()]
     return found
 
 

@@ -32,6 +32,10 @@ from radlearn.metrics.statistics import (
 FEWEST = 10
 """Patients that a group, and the rest, must have to be tested."""
 
+FEWEST_OF_CLASS = 5
+"""Patients with, and without, a finding that both must have for its score to be tested: whatever
+patients are drawn, the score of one positive hardly changes, and would look certain."""
+
 TESTS = ("p_bootstrap", "p_permutation")
 
 
@@ -40,8 +44,8 @@ def score_groups(
 ) -> dict[str, Any]:
     """Score each group and compare it with all other records.
 
-    The mean over columns is over those that can be scored in every group that is tested, so that
-    it is the same quantity in each.
+    The mean over columns is over those that can be tested in every group that is, so that it is
+    the same quantity in each.
 
     Args:
         names: each record's group.
@@ -60,11 +64,10 @@ def score_groups(
     patients = [len({measured.patients[row] for row in rows}) for rows in within]
     reasons = [_reason(at, groups, within, measured) for at in range(len(groups))]
     tested = [at for at, reason in enumerate(reasons) if reason is None]
-    lacking = [measured.reason(rows) for rows in within]
     averaged = [
         column
         for column in range(len(measured.columns))
-        if all(lacking[at][column] is None for at in tested or range(len(groups)))
+        if all(_few(measured, column, within[at]) is None for at in tested or range(len(groups)))
     ]
     wanted = [[at] for at in range(len(measured.columns))]
     wanted += [averaged] if len(measured.columns) > 1 else []
@@ -77,7 +80,7 @@ def score_groups(
             [*measured.columns, MEAN][: len(wanted)], wanted, dealt, strict=True
         ):
             lack = _lack(measured, columns, rows, rest)
-            gap = _gap(measured, columns, rows, rest, drawn, reasons[at], lack)
+            gap = _gap(measured, columns, rows, rest, drawn, reasons[at] or lack)
             if gap["tested"]:
                 gap["p_permutation"] = finite(_p_permutation(measured, columns, deal, at, gap))
             scores[title] = gap
@@ -127,15 +130,19 @@ def _reason(
 ) -> str | None:
     """Why a group as a whole is not tested."""
     own = {measured.patients[row] for row in within[at]}
-    if len(groups) == 1:
-        return "there is no other group"
     if len(own) < FEWEST:
         return f"{_counted(len(own))}, and a test needs {FEWEST}"
+    if len(groups) == 1:
+        return "there is no other group"
     others = {measured.patients[row] for n, rows in enumerate(within) if n != at for row in rows}
     if len(others) < FEWEST:
         return f"all others are {_counted(len(others))}, and a test needs {FEWEST}"
-    lack = [reason for reason in measured.reason(within[at]) if reason is not None]
-    return lack[0] if len(lack) == len(measured.columns) else None
+    lack = [_few(measured, column, within[at]) for column in range(len(measured.columns))]
+    if None in lack:
+        return None
+    if len(lack) == 1:
+        return lack[0]
+    return f"none of its {len(lack)} scores has {FEWEST_OF_CLASS} patients of either class"
 
 
 def _counted(patients: int) -> str:
@@ -147,12 +154,24 @@ def _lack(
 ) -> str | None:
     """Why a column of a group cannot be scored, or not be compared."""
     if not columns:
-        return "no column can be scored in every group"
+        return "no column can be tested in every group"
     for which, chosen in (("", rows), ("all others: ", rest)):
-        reasons = measured.reason(chosen)
-        for column in columns:
-            if reasons[column] is not None:
-                return f"{which}{reasons[column]}"
+        reasons = [*filter(None, (_few(measured, column, chosen) for column in columns))]
+        if reasons:
+            return f"{which}{reasons[0]}"
+    return None
+
+
+def _few(measured: Measured, column: int, rows: np.ndarray) -> str | None:
+    """Why a column of some records says too little, None where it says enough."""
+    reason = measured.reason(rows)[column]
+    if reason is not None or measured.truth is None:
+        return reason
+    for value, what in ((1, "with"), (0, "without")):
+        there = rows[measured.truth[rows, column] == value]
+        count = len({measured.patients[row] for row in there})
+        if count < FEWEST_OF_CLASS:
+            return f"{_counted(count)} {what} it, and a test needs {FEWEST_OF_CLASS}"
     return None
 
 
@@ -162,22 +181,22 @@ def _gap(
     rows: Int[np.ndarray, "rows"],
     rest: Int[np.ndarray, "others"],
     drawn: Resamples,
-    small: str | None,
-    lack: str | None,
+    reason: str | None,
 ) -> dict[str, Any]:
     """A group's score and its difference to the rest, the mean where there are several columns.
 
     Returns:
-        "score" (an interval; without bounds where the group is too small), "reason" (why it is
+        "score" (an interval; without bounds where too few patients make it), "reason" (why it is
         not tested, or None), "tested", and where it is: "gap" (an interval) and "p_bootstrap".
     """
     once = everything_once(measured.patients)
-    own = _mean(measured, rows, once, columns)[0] if columns else np.nan
-    if small is not None or lack is not None:
+    own = _mean(measured, rows, once, columns)[0]
+    if reason is not None:
         alone = Interval(float(own), np.nan, np.nan, 0, 0)
-        if small is None and np.isfinite(own):
-            alone = percentile_interval(own, _mean(measured, rows, drawn, columns))
-        return {"score": alone.as_json(), "reason": small or lack, "tested": False}
+        enough = len({measured.patients[row] for row in rows}) >= FEWEST
+        if enough and all(_few(measured, column, rows) is None for column in columns):
+            alone = percentile_interval(float(own), _mean(measured, rows, drawn, columns))
+        return {"score": alone.as_json(), "reason": reason, "tested": False}
     other = _mean(measured, rest, once, columns)[0]
     resampled = _mean(measured, rows, drawn, columns)
     away = resampled - _mean(measured, rest, drawn, columns)
@@ -193,6 +212,8 @@ def _gap(
 def _mean(
     measured: Measured, rows: np.ndarray, resamples: Resamples, columns: Sequence[int]
 ) -> Float[np.ndarray, "resamples"]:
+    if not columns:
+        return np.full(len(resamples), np.nan)
     return measured.score(rows, of_rows(resamples, rows), columns).mean(axis=1)
 
 
@@ -205,8 +226,8 @@ def _dealt(
     group = np.empty(units, np.int64)
     group[unit] = code
     positives = np.zeros((units, len(measured.columns)), bool)
-    if measured.keep is not None:
-        np.logical_or.at(positives, unit, measured.keep)
+    if measured.truth is not None:
+        np.logical_or.at(positives, unit, measured.truth == 1)
     stratum = positives[:, list(columns)].sum(axis=1).clip(max=2)
     rng = np.random.default_rng(seed)
     dealt = np.empty((resamples, units), np.int64)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from radlearn.metrics.classification import rankings, unmeasurable
 from radlearn.metrics.predictions import Predictions
@@ -42,8 +42,9 @@ class Measured:
         reason: for positions of records why each column cannot be scored, None where it can.
         bounds: the least and the most that the score can be.
         higher: whether more is better.
-        keep: records whose share of a group a permutation leaves alone, a column each: the
-            positives, without which groups of unlike prevalence would be mixed.
+        truth: 0, 1, or NaN for not labelled, a column each; None where there are no two classes.
+            A permutation leaves each group its share of positives, and a class of few patients is
+            not tested.
         operating: where there are thresholds.
     """
 
@@ -55,7 +56,7 @@ class Measured:
     reason: Callable[[Rows], list[str | None]]
     bounds: tuple[float, float]
     higher: bool = True
-    keep: Bool[np.ndarray, "records columns"] | None = None
+    truth: Float[np.ndarray, "records columns"] | None = None
     operating: Operating | None = None
 
 
@@ -79,7 +80,7 @@ def measured_labels(
         score,
         reason,
         (0.0, 1.0),
-        keep=scored.truth == 1,
+        truth=scored.truth,
         operating=None
         if threshold is None
         else Operating(scored.truth, scored.probability, threshold),

@@ -1,33 +1,30 @@
 """Plots as SVG images that follow the reader's light or dark theme."""
 
-import io
-import re
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import ArrayLike
 
-from radlearn.report.page import Figure, Image
-from radlearn.report.palette import DARK, LIGHT, Style, styles
+from radlearn.report.drawing import (
+    HEIGHT,
+    WIDE,
+    WIDTH,
+    Corner,
+    legend,
+    legend_rows,
+    line,
+    series_legend,
+    short,
+    svg,
+)
+from radlearn.report.page import Figure
+from radlearn.report.palette import LIGHT, styles
 
 POINTS = 240  # more than a panel has pixels to show
-WIDTH, HEIGHT = (
-    330,
-    240,
-)  # CSS pixels of a panel: three stand side by side on a desk, one on a phone
-
-FOREST = 440  # beside a panel on a desk, still readable on a phone
-
 Points = Sequence[tuple[float, float]]
-Corner = Literal["best", "upper left", "lower left", "lower right"]
 
 
 def titled(name: str) -> str:
@@ -76,16 +73,16 @@ def curves(title: str, metrics: Sequence[Mapping[str, Any]], names: Sequence[str
                 steps = np.convolve(steps, np.ones(width) / width, "valid")
                 values = np.convolve(values, np.ones(width) / width, "valid")
             every = max(1, len(steps) // POINTS)
-            _line(axes, steps[::every], values[::every], style, name, marked=len(steps) <= 12)
+            line(axes, steps[::every], values[::every], style, name, marked=len(steps) <= 12)
         if len(series) > 1:
-            _legend(axes)
+            legend(axes)
         axes.set_xlabel("step")
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
 
     ends = "; ".join(
         f"{name} from {points[0, 1]:.4g} to {points[-1, 1]:.4g}" for name, points in series.items()
     )
-    return Figure(title, _svg(draw), f"Curve over steps: {ends}.")
+    return Figure(title, svg(draw), f"Curve over steps: {ends}.")
 
 
 def roc(title: str, runs: Mapping[str, Points], caption: str = "") -> Figure:
@@ -97,7 +94,7 @@ def roc(title: str, runs: Mapping[str, Points], caption: str = "") -> Figure:
         axes.set_xlabel("1 − specificity")
         axes.set_ylabel("sensitivity")
 
-    return Figure(title, _svg(draw, square=True), f"ROC curve of {title}. {caption}", caption)
+    return Figure(title, svg(draw, square=True), f"ROC curve of {title}. {caption}", caption)
 
 
 def precision_recall(
@@ -113,7 +110,7 @@ def precision_recall(
         axes.set_ylabel("precision")
 
     alt = f"Precision against recall of {title}. {caption}"
-    return Figure(title, _svg(draw, square=True), alt, caption)
+    return Figure(title, svg(draw, square=True), alt, caption)
 
 
 def reliability(
@@ -128,7 +125,7 @@ def reliability(
         axes.plot([0, 1], [0, 1], color=LIGHT["quiet"], lw=0.8, ls=":")
         for name, style in styles(list(runs)).items():
             x, y = np.array(runs[name], float).reshape(-1, 2).T
-            _line(axes, x, y, style, name, marked=not counts)
+            line(axes, x, y, style, name, marked=not counts)
             if counts:
                 area = 12 + 130 * np.array(counts, float) / max(counts)
                 axes.scatter(x, y, area, LIGHT[style.colour], alpha=0.75, lw=0, zorder=3)
@@ -136,7 +133,7 @@ def reliability(
         axes.set_xlabel("predicted")
         axes.set_ylabel("observed")
 
-    return Figure(title, _svg(draw, square=True), f"Reliability of {title}. {caption}", caption)
+    return Figure(title, svg(draw, square=True), f"Reliability of {title}. {caption}", caption)
 
 
 def forest(
@@ -166,7 +163,7 @@ def forest(
                 axes.plot(score.score, y, style.marker or "o", color=colour, ms=5.5)
                 y += 1
             y += 0.7 if len(chosen) > 1 else 0
-        axes.set_yticks(ticks, [_short(name) for name in names])
+        axes.set_yticks(ticks, [short(name) for name in names])
         axes.set_ylim(y - 0.3, -0.7)
         axes.grid(axis="y", visible=False)
         axes.tick_params(axis="y", labelcolor=LIGHT["ink"])
@@ -177,15 +174,17 @@ def forest(
         if reference is not None:
             axes.axvline(reference, color=LIGHT["quiet"], lw=0.9, ls="--", zorder=0)
         if len(chosen) > 1:
-            _series_legend(axes, chosen)
+            series_legend(axes, chosen)
 
     alt = "; ".join(
         f"{s.name} {s.series}: {s.score:.3f} ({s.low:.3f} to {s.high:.3f})" for s in scores
     )
     height = (
-        84 + 19 * len(scores) + (13 * len(names) + 16 * _rows(chosen) if len(chosen) > 1 else 0)
+        84
+        + 19 * len(scores)
+        + (13 * len(names) + 16 * legend_rows(chosen) if len(chosen) > 1 else 0)
     )
-    return Figure(title, _svg(draw, width=FOREST, height=height), alt)
+    return Figure(title, svg(draw, width=WIDE, height=height), alt)
 
 
 def by_fraction(
@@ -204,19 +203,39 @@ def by_fraction(
             colour = LIGHT[style.colour]
             for at, score in zip(x, mine, strict=True):
                 axes.plot([at, at], [score.low, score.high], color=colour, lw=1.6, alpha=0.5)
-            _line(axes, x, [s.score for s in mine], style, series, marked=True)
-        axes.set_xticks(range(len(names)), [_short(name) for name in names])
+            line(axes, x, [s.score for s in mine], style, series, marked=True)
+        axes.set_xticks(range(len(names)), [short(name) for name in names])
         axes.set_xlim(-0.35, len(names) - 0.65)
         axes.set_xlabel("labels used")
         if limits is not None:
             axes.set_ylim(limits)
         if len(chosen) > 1:
-            _series_legend(axes, chosen)
+            series_legend(axes, chosen)
 
-    width = WIDTH if len(chosen) <= 3 else FOREST
-    height = HEIGHT + 16 * (1 + _rows(chosen)) + (0 if len(chosen) <= 3 else 70)
+    width = WIDTH if len(chosen) <= 3 else WIDE
+    height = HEIGHT + 16 * (1 + legend_rows(chosen)) + (0 if len(chosen) <= 3 else 70)
     alt = "; ".join(f"{s.series} at {s.name}: {s.score:.3f}" for s in scores)
-    return Figure(title, _svg(draw, width, height), alt)
+    return Figure(title, svg(draw, width, height), alt)
+
+
+def lines(title: str, series: Mapping[str, Points], along: str, names: Sequence[str]) -> Figure:
+    """Points (x, y) of each series, joined.
+
+    Args:
+        along: what x is.
+        names: every series of the page, in order, so that each has one colour in all its plots.
+    """
+    chosen = styles(list(names))
+
+    def draw(axes: Axes) -> None:
+        for name, points in series.items():
+            x, y = zip(*points, strict=True)
+            line(axes, x, y, chosen[name], name, marked=True)
+        axes.set_xlabel(along)
+        legend(axes)
+
+    ends = "; ".join(f"{name} up to {points[-1][1]:.4g}" for name, points in series.items())
+    return Figure(title, svg(draw), f"{title}: {ends}.")
 
 
 def colour_bar(title: str, colours: str, low: float, high: float, caption: str = "") -> Figure:
@@ -231,15 +250,7 @@ def colour_bar(title: str, colours: str, low: float, high: float, caption: str =
         axes.xaxis.set_major_locator(MaxNLocator(5))
 
     alt = f"Colours of {title}, from {low:g} to {high:g}. {caption}"
-    return Figure(title, _svg(draw, height=48), alt, caption)
-
-
-def _line(axes: Axes, x: ArrayLike, y: ArrayLike, style: Style, label: str, marked: bool) -> None:
-    marker = (style.marker or "o") if marked else ""
-    axes.plot(
-        x, y, color=LIGHT[style.colour], lw=1.8, ls=style.dash, marker=marker, ms=4.5,
-        label=_short(label), solid_joinstyle="round",
-    )  # fmt: skip
+    return Figure(title, svg(draw, height=48), alt, caption)
 
 
 def _unit_lines(axes: Axes, runs: Mapping[str, Points], steps: bool) -> None:
@@ -247,95 +258,15 @@ def _unit_lines(axes: Axes, runs: Mapping[str, Points], steps: bool) -> None:
         points = np.array(runs[name], float).reshape(-1, 2)
         x, y = points[np.unique(np.linspace(0, len(points) - 1, POINTS).round().astype(int))].T
         axes.plot(
-            x, y, color=LIGHT[style.colour], lw=1.8, ls=style.dash, label=_short(name),
+            x, y, color=LIGHT[style.colour], lw=1.8, ls=style.dash, label=short(name),
             drawstyle="steps-pre" if steps else "default",
         )  # fmt: skip
     _unit(axes, len(runs) > 1, "lower left" if steps else "lower right")
 
 
-def _unit(axes: Axes, legend: bool, where: Corner) -> None:
+def _unit(axes: Axes, several: bool, where: Corner) -> None:
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
-    if legend:
-        _legend(axes, where)
-
-
-def _legend(axes: Axes, where: Corner = "best") -> None:
-    axes.legend(loc=where, frameon=False, fontsize=10.5, handlelength=1.6, labelcolor=LIGHT["ink"])
-
-
-def _rows(chosen: Mapping[str, Style]) -> int:
-    return -(-len(chosen) // 3)
-
-
-def _series_legend(axes: Axes, chosen: Mapping[str, Style]) -> None:
-    handles = [
-        matplotlib.lines.Line2D(
-            [],
-            [],
-            color=LIGHT[style.colour],
-            ls=style.dash,
-            lw=2,
-            marker=style.marker or "o",
-            ms=5.5,
-        )
-        for style in chosen.values()
-    ]
-    axes.legend(
-        handles, [_short(name) for name in chosen], frameon=False, fontsize=10, handlelength=1.8,
-        labelcolor=LIGHT["ink"], loc="lower left", bbox_to_anchor=(0, 1.0), ncols=3,
-        borderaxespad=0.2, columnspacing=1.4,
-    )  # fmt: skip
-
-
-def _short(text: str) -> str:
-    """At most 28 characters, without those that an SVG may not hold."""
-    text = "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
-    return text if len(text) <= 28 else text[:27] + "…"
-
-
-def _svg(
-    draw: Callable[[Axes], None], width: int = WIDTH, height: int = HEIGHT, square: bool = False
-) -> Image:
-    """Draw on one pair of axes. Text stays text in the reader's font; colours are variables."""
-    if square:
-        width, height = 290, 270
-    settings: dict[Any, Any] = {
-        "figure.facecolor": "none", "axes.facecolor": "none", "svg.fonttype": "none",
-        "svg.hashsalt": "radlearn", "text.parse_math": False,
-        "font.size": 11.5, "axes.edgecolor": LIGHT["quiet"], "axes.labelcolor": LIGHT["quiet"],
-        "axes.linewidth": 0.8, "axes.spines.top": False, "axes.spines.right": False,
-        "axes.grid": True, "axes.axisbelow": True, "grid.color": LIGHT["line"],
-        "grid.linewidth": 0.8, "xtick.color": LIGHT["quiet"], "ytick.color": LIGHT["quiet"],
-        "xtick.major.size": 0, "ytick.major.size": 0, "font.family": "DejaVu Sans",
-    }  # fmt: skip
-    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    with matplotlib.rc_context(settings), warnings.catch_warnings():
-        # the reader's fonts draw the text, so what the measuring font lacks is no matter
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")
-        canvas = Canvas(figsize=(width / 72, height / 72), dpi=72, layout="constrained")
-        draw(canvas.add_subplot())
-        out = io.StringIO()
-        FigureCanvasSVG(canvas).print_svg(out, metadata=nothing)
-    text = out.getvalue()
-    return Image(_themed(text[text.index("<svg") :]).encode(), "image/svg+xml", width, height)
-
-
-def _themed(svg: str) -> str:
-    names = {colour: name for name, colour in LIGHT.items()}
-    svg = re.sub(
-        r"(fill|stroke): (#[0-9a-f]{6})",
-        lambda found: f"{found[1]}: var(--{names[found[2]]})" if found[2] in names else found[0],
-        svg,
-    )
-    svg = svg.replace("'DejaVu Sans'", "system-ui, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif")
-
-    def variables(colours: Mapping[str, str]) -> str:
-        return ":root{" + "".join(f"--{name}:{value};" for name, value in colours.items()) + "}"
-
-    style = (
-        f"<style>{variables(LIGHT)}@media (prefers-color-scheme:dark){{{variables(DARK)}}}"
-        f"@media print{{{variables(LIGHT)}}}</style>"
-    )
-    return re.sub(r"(<svg[^>]*>)", lambda found: found[1] + style, svg, count=1)
+    if several:
+        legend(axes, where)

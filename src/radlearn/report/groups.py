@@ -89,7 +89,7 @@ def _scores(grouping: Mapping[str, Any], groups: Groups, first: bool) -> Section
         "group", "patients", metric, "less the rest",
         "p, bootstrap", "after Holm", "p, permutation", "after Holm",
     ]  # fmt: skip
-    caption = " ".join(f"{line}." for line in untested(grouping))
+    caption = " ".join(f"{line}." for line in untested(grouping, order))
     items: list[Table | Figure] = [
         Table(f"{metric} by {grouping['column']}", columns, rows, caption)
     ]

@@ -11,7 +11,7 @@ from jaxtyping import Float, UInt8
 from matplotlib.axes import Axes
 from scipy import ndimage
 
-from radlearn.report.figures import _legend, _line, _svg
+from radlearn.report.drawing import legend, line, svg
 from radlearn.report.page import Figure, Gallery, Number, Picture, Section, Table, write_page
 from radlearn.report.palette import LIGHT, styles
 from radlearn.report.pictures import encode
@@ -93,20 +93,20 @@ def _distribution(pooled: Mapping[str, Sequence[float]], floor: float) -> Figure
         chosen = styles(list(PARTS.values()))
         for part, name in PARTS.items():
             values = np.array(pooled[part])
-            _line(axes, values, np.linspace(0, 100, len(values)), chosen[name], name, False)
+            line(axes, values, np.linspace(0, 100, len(values)), chosen[name], name, False)
         axes.axvline(floor, color=LIGHT["quiet"], lw=0.9, ls="--", zorder=0)
         axes.set_xlim(left=0)
         axes.set_ylim(0, 101)
         axes.set_xlabel("displacement, mm")
         axes.set_ylabel("% of the foreground")
-        _legend(axes, "lower right")
+        legend(axes, "lower right")
 
     alt = "; ".join(
         f"{name}: median {pooled[part][50]:.2f} mm, 90 % within {pooled[part][90]:.2f} mm"
         for part, name in PARTS.items()
     )
     caption = "Share that is at most so far apart. Dashed: what the estimate cannot see below."
-    return Figure("Displacement", _svg(draw, 440, 270), alt, caption)
+    return Figure("Displacement", svg(draw, 440, 270), alt, caption)
 
 
 def _table(pairs: Sequence[Mapping[str, Any]]) -> Table:

@@ -6,11 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from matplotlib.axes import Axes
-
-from radlearn.report.figures import Points, Score, _legend, _line, _svg, by_fraction, forest
+from radlearn.report.figures import Score, by_fraction, forest
 from radlearn.report.page import Figure, Links, Number, Section, Table, interval, write_page
-from radlearn.report.palette import styles
 
 
 def grid_sections(
@@ -50,26 +47,6 @@ def _grid(
     if len({score.name for score in shown}) > 1:
         items.append(by_fraction(f"{measure} against labels", shown, limits))
     return [*items, forest(title, shown, limits=limits)] if shown else items
-
-
-def lines(title: str, series: Mapping[str, Points], along: str, names: Sequence[str]) -> Figure:
-    """Points (x, y) of each series, joined.
-
-    Args:
-        along: what x is.
-        names: every series of the page, in order, so that each has one colour in all its plots.
-    """
-    chosen = styles(list(names))
-
-    def draw(axes: Axes) -> None:
-        for name, points in series.items():
-            x, y = zip(*points, strict=True)
-            _line(axes, x, y, chosen[name], name, marked=True)
-        axes.set_xlabel(along)
-        _legend(axes)
-
-    ends = "; ".join(f"{name} up to {points[-1][1]:.4g}" for name, points in series.items())
-    return Figure(title, _svg(draw), f"{title}: {ends}.")
 
 
 def _measured(score: Score) -> bool:

@@ -6,7 +6,7 @@ import numpy as np
 
 from radlearn.metrics.slice_grid import Trained, by_patient
 from radlearn.metrics.slice_scores import SCORES
-from radlearn.report.overview import lines
+from radlearn.report.figures import lines
 from radlearn.report.page import Gallery, Picture, Section
 from radlearn.report.panels import Panel, grey, read_panels
 from radlearn.report.pictures import encode
