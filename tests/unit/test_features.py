@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from radlearn.finetuning.features import log_odds, start_head
 from radlearn.models.backbone import BackboneConfig, build_classifier
-from radlearn.models.heads import has_plain_head, head_logits
+from radlearn.models.heads import head_logits
 
 TINY = {"img_size": 16, "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 2}
 
