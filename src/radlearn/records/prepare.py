@@ -17,7 +17,7 @@ from radlearn.engine.log import Ticker, console, progress
 from radlearn.errors import InputError
 from radlearn.files import writable
 from radlearn.records.decoding import Decoder, Job
-from radlearn.records.finish import Person, finish, write_set_aside
+from radlearn.records.finish import Person, finish, seal, write_set_aside
 from radlearn.records.keys import read_key, store_key
 from radlearn.records.readers import Limits
 from radlearn.records.record import NOT_ANNOTATED, SetAside, Source, SourceRecord
