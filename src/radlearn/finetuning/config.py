@@ -80,6 +80,8 @@ class FinetuneConfig:
     """Updates; in place of --epochs."""
     warmup: float = 0.1
     """Share of the training spent warming up."""
+    schedule: Literal["cosine", "poly", "constant"] = "cosine"
+    """How the learning rate falls after that; poly: on a line."""
     batch: int = 64
     drop_path: float = 0.1
     head_start: Literal["records", "published"] = "records"

@@ -15,7 +15,7 @@ from radlearn.engine.folder import RunFolder, settings
 from radlearn.engine.log import console
 from radlearn.engine.loop import Best, FitConfig, Phase, fit, seed_step
 from radlearn.engine.optim import OptimConfig, build_optimizer
-from radlearn.engine.schedule import warmup_cosine
+from radlearn.engine.schedule import SCHEDULES
 from radlearn.errors import InputError
 from radlearn.finetuning.config import FinetuneConfig
 from radlearn.finetuning.task import Setup, Task
@@ -173,7 +173,7 @@ def _train(config: FinetuneConfig, run: RunFolder, task: Task[Any], here: Comput
             save_every=max(1, min(500, steps // 2)),
         ),
         compute=here,
-        schedule=lambda step: warmup_cosine(
+        schedule=lambda step: SCHEDULES[config.schedule](
             step + 1, warmup=config.warmup * steps, total=steps, lr=config.lr, floor=config.lr_floor
         ),
         evaluate=evaluate if validated else None,
