@@ -1,5 +1,6 @@
 """Layers of spectral norm 1 (Miyato et al., ICLR 2018), normalised in float32 under autocast."""
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -18,7 +19,9 @@ class _Spectral(nn.Module):
 
     def weight(self) -> Tensor:
         """The weight over its largest singular value, out of the reach of autocast."""
-        with torch.autocast(self.layer.parametrizations.weight.original.device.type, enabled=False):
+        device = self.layer.parametrizations.weight.original.device.type
+        known = torch.amp.is_autocast_available(device)  # not on meta, where operations are counted
+        with torch.autocast(device, enabled=False) if known else nullcontext():
             weight: Tensor = self.layer.weight
         return weight
 
