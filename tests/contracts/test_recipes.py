@@ -27,7 +27,7 @@ ABOUT = {"papers", "data", "cost", "expected", "source", "split"}
 BOTH = [(path, scale) for path in RECIPES for scale in ("paper", "tiny")]
 PLACES = (
     *("NIH", "CHEXPERT", "MEDPEFT_CHEXPERT", "RSNA", "MEDPEFT_RSNA", "COVID", "MIMIC", "BRATS"),
-    *("MRM", "CXR_MAE", "MAE", "MRM_WORDPIECE", "RADLEARN_DATA"),
+    *("MRM", "CXR_MAE", "MAE", "MRM_WORDPIECE", "RADLEARN_DATA", "SIIM"),
 )
 
 
@@ -138,7 +138,7 @@ def everything(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -
     """Fake data in each source's own layout, a few images a split, both classes of each label."""
     places = {name: tmp_path / "sources" / name.lower() for name in PLACES}
     makers = {"NIH": fake_nih, "CHEXPERT": fake_chexpert, "RSNA": fake_rsna}
-    makers |= {"COVID": fake_covid, "MIMIC": fake_mimic, "BRATS": fake_brats}
+    makers |= {"COVID": fake_covid, "MIMIC": fake_mimic, "BRATS": fake_brats, "SIIM": fake_siim}
     for name, maker in makers.items():
         maker(places[name])
     places["MEDPEFT_CHEXPERT"] = places["CHEXPERT"] / "lists"
@@ -203,6 +203,14 @@ def fake_covid(root: Path) -> None:
                 lines = [f"{n}.jpg {n % 2}" for n in numbers]
                 folder = root / "mrm_splits" / f"{task}{fold}"
                 write(folder / f"is{task}_{part}.txt", lines)
+
+
+def fake_siim(root: Path) -> None:
+    rows = ["ImageId, EncodedPixels"]
+    for n in range(8):
+        dicom(root / "dicom-images-train" / f"1.2.{n}.dcm", patient=f"p-{n}", rows=64, columns=64)
+        rows.append(f"1.2.{n},{200 + 60 * n} 30 34 30")
+    write(root / "train-rle.csv", rows)
 
 
 def fake_mimic(root: Path) -> None:
