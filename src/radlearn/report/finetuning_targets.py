@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 
 from radlearn.metrics.targets import MEASURES
 from radlearn.report.comparison import p_value
+from radlearn.report.drawing import svg
 from radlearn.report.facts import command, facts, settings
 from radlearn.report.figures import Points, Score, forest
 from radlearn.report.finetuning import TUNERS, curves_section, evaluation_sections
@@ -136,8 +137,6 @@ def _scores(evaluation: Evaluation) -> Section:
 
 def _agreement(points: Points) -> Figure:
     """True numbers across, predicted ones upwards, on one scale; dotted is where they agree."""
-    from radlearn.report.drawing import svg
-
     pairs = np.array(points, float).reshape(-1, 2)
     low, high = float(pairs.min()), float(pairs.max())
     (style,) = styles(["predicted"]).values()
