@@ -13,7 +13,7 @@ from radlearn.finetuning.segmentation_batches import (
     may_flip,
     window_at,
 )
-from radlearn.finetuning.segmentation_loss import IGNORED
+from radlearn.records.record import NOT_ANNOTATED
 
 SIDE = 48
 
@@ -53,7 +53,7 @@ def test_image_and_mask_move_together(augment: Augment, sliding: bool) -> None:
         batch = made(augment, sliding=sliding)(step)
         assert batch["image"].shape == (4, 1, 32, 32) and batch["mask"].shape == (4, 32, 32)
         for image, mask in zip(batch["image"][:, 0].float(), batch["mask"], strict=True):
-            inside = mask != IGNORED
+            inside = mask != NOT_ANNOTATED
             seen = [image[inside & (mask == one)] for one in (0, 1, 2)]
             means = [one.mean() for one in seen if len(one) > 20]
             assert all(a + 40 < b for a, b in pairwise(means))
@@ -82,7 +82,7 @@ def test_windows_keep_the_resolution_and_find_what_there_is() -> None:
     assert all(0 <= top <= 32 and 0 <= left <= 32 for top, left in corners)
     hit = np.mean([mask[t : t + 16, left : left + 16].any() for t, left in corners])
     assert 0.45 < hit < 0.65
-    mask[:] = IGNORED
+    mask[:] = NOT_ANNOTATED
     assert len({window_at(mask, 16, rng) for _ in range(50)}) > 20
 
 
@@ -100,8 +100,8 @@ def test_sides_are_not_exchanged() -> None:
 def test_what_turning_uncovers_is_not_annotated() -> None:
     batch = made("strong", crop=(1.0, 1.0))(0)
     corners = torch.stack([batch["mask"][:, at, 0] for at in (0, -1)])
-    assert (corners == IGNORED).any()
-    assert (made("plain")(0)["mask"] != IGNORED).all()
+    assert (corners == NOT_ANNOTATED).any()
+    assert (made("plain")(0)["mask"] != NOT_ANNOTATED).all()
 
 
 def test_processes_share_a_batch() -> None:

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from radlearn.finetuning.segmentation_loss import IGNORED, focal_dice, one_hot
+from radlearn.finetuning.segmentation_loss import focal_dice, one_hot
+from radlearn.records.record import NOT_ANNOTATED
 
 
 def case(outputs: int) -> tuple[Tensor, Tensor]:
@@ -35,11 +36,11 @@ def test_several_classes_are_softmax_and_the_background_has_no_dice() -> None:
 @pytest.mark.parametrize("outputs", [1, 3])
 def test_pixels_that_nobody_annotated_do_not_count(outputs: int) -> None:
     logits, masks = case(outputs)
-    masks[:, :3] = IGNORED
+    masks[:, :3] = NOT_ANNOTATED
     before = focal_dice(logits, masks)
     logits[:, :, :3] = 50.0
     torch.testing.assert_close(focal_dice(logits, masks), before)
-    masks[:] = IGNORED
+    masks[:] = NOT_ANNOTATED
     assert [float(one) for one in focal_dice(logits, masks)] == [0.0, 0.0]
 
 
@@ -51,7 +52,7 @@ def test_an_empty_mask_left_empty_costs_nothing_and_one_drawn_costs() -> None:
 
 
 def test_targets_of_one_class_and_of_several() -> None:
-    masks = torch.tensor([[[0, 1, 2, IGNORED]]], dtype=torch.uint8)
+    masks = torch.tensor([[[0, 1, 2, NOT_ANNOTATED]]], dtype=torch.uint8)
     target, known = one_hot(masks, 1)
     assert target[0, 0, 0].tolist() == [0, 1, 0, 0] and known[0, 0, 0].tolist() == [1, 1, 1, 0]
     target, _ = one_hot(masks, 3)

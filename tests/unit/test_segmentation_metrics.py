@@ -11,12 +11,12 @@ from scipy.spatial.distance import cdist
 from sklearn.metrics import f1_score, jaccard_score
 
 from radlearn.metrics.segmentation import (
-    IGNORED,
     hausdorff95,
     mask_score,
     mean_dice,
     pixel_counts,
 )
+from radlearn.records.record import NOT_ANNOTATED
 
 EMPTY = np.zeros((16, 20), np.uint8)
 
@@ -80,7 +80,7 @@ def test_pixels_that_nobody_annotated_are_neither_right_nor_wrong() -> None:
     truth, drawn = EMPTY.copy(), EMPTY.copy()
     truth[2:6, 2:6], drawn[2:6, 2:12] = 1, 1
     assert mask_score(truth, drawn, 1).dice < 1
-    truth[:, 6:] = IGNORED
+    truth[:, 6:] = NOT_ANNOTATED
     assert mask_score(truth, drawn, 1)[:3] == (1, 1, 0)
 
 
@@ -90,7 +90,7 @@ def test_classes_are_scored_apart() -> None:
     drawn[2:6], drawn[8:10] = 1, 2
     assert mask_score(truth, drawn, 1).dice == 1
     assert mask_score(truth, drawn, 2).dice == pytest.approx(2 / 3)
-    truth[0] = IGNORED
+    truth[0] = NOT_ANNOTATED
     counts = pixel_counts(truth, drawn, 3)
     assert counts.tolist() == [[80, 80, 80], [40, 80, 40], [0, 0, 0]]
     assert mean_dice(counts[None]) == pytest.approx((1 + 2 / 3 + 1) / 3)

@@ -10,8 +10,8 @@ import torchvision.transforms.v2.functional as TF
 from jaxtyping import Shaped, UInt8
 from torch import Tensor
 
-from radlearn.finetuning.segmentation_loss import IGNORED
 from radlearn.records.batches import Batch, batch_positions
+from radlearn.records.record import NOT_ANNOTATED
 from radlearn.records.store import Selection
 from radlearn.records.transforms import as_tensor, generator, resized
 
@@ -102,7 +102,7 @@ def window_at(
     """Top and left of a window: half of the time around a pixel of some class, if there is one."""
     most = [max(length - size, 0) for length in mask.shape]
     if rng.random() < 0.5:
-        inside = np.flatnonzero((mask > 0) & (mask != IGNORED))
+        inside = np.flatnonzero((mask > 0) & (mask != NOT_ANNOTATED))
         if len(inside):
             pixel = np.unravel_index(rng.choice(inside), mask.shape)
             corner = [int(at) - size // 2 for at in pixel]
@@ -133,7 +133,7 @@ def _strong(pair: Pair, rng: np.random.Generator) -> Pair:
     brightness = rng.uniform(-BRIGHTNESS, BRIGHTNESS)
     image = TF.rotate(pair[0].float(), angle, TF.InterpolationMode.BILINEAR, fill=[0.0])
     mask: UInt8[Tensor, "1 size size"] = TF.rotate(
-        pair[1], angle, TF.InterpolationMode.NEAREST, fill=[float(IGNORED)]
+        pair[1], angle, TF.InterpolationMode.NEAREST, fill=[float(NOT_ANNOTATED)]
     )
     mean = image.mean()
     return ((image - mean) * contrast + mean + brightness).clamp(0, 255), mask

@@ -9,10 +9,9 @@ from torch import Tensor
 from radlearn.models.attention import choose_attention
 from radlearn.models.segmenter import Segmenter
 from radlearn.records.batches import Batch
+from radlearn.records.record import NOT_ANNOTATED
 from radlearn.records.transforms import Preprocessing, normalised
 
-IGNORED = 255
-"""A pixel that nobody annotated: no loss, no score."""
 FOCAL, DICE, AUXILIARY = 2.0, 1.0, 0.4
 """Weights of MRM on SIIM (Zhou et al., 2023)."""
 GAMMA = 2.0
@@ -24,10 +23,10 @@ def one_hot(
     """Targets and which pixels are annotated; with one output the target is class 1 alone.
 
     Args:
-        masks: 0 for background, k for class k, `IGNORED`.
+        masks: 0 for background, k for class k, `NOT_ANNOTATED`.
         outputs: of a `Segmenter`.
     """
-    known = (masks != IGNORED)[:, None].float()
+    known = (masks != NOT_ANNOTATED)[:, None].float()
     classes = torch.arange(1 if outputs == 1 else 0, max(outputs, 2), device=masks.device)
     return (masks[:, None] == classes[:, None, None]).float(), known
 

@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from scipy.ndimage import binary_erosion, distance_transform_edt
 
-IGNORED = 255
+from radlearn.records.record import NOT_ANNOTATED
+
 PERCENTILE = 95
 
 
@@ -73,10 +74,10 @@ def mask_score(
     """Score class `number` of a predicted mask.
 
     Args:
-        truth: 0 for background, k for class k, `IGNORED` where nobody annotated.
+        truth: 0 for background, k for class k, `NOT_ANNOTATED` where nobody annotated.
         spacing: millimetres between rows and between columns, None where it is not known.
     """
-    known = truth != IGNORED
+    known = truth != NOT_ANNOTATED
     right, drawn = truth == number, (predicted == number) & known
     both, of_truth, of_drawn = (int(one.sum()) for one in (right & drawn, right, drawn))
     pixels = hausdorff95(right, drawn)
@@ -106,7 +107,7 @@ def pixel_counts(
     classes: int,
 ) -> Float[np.ndarray, "classes three"]:
     """For each class pixels in both masks, in the truth and in the prediction, annotated ones."""
-    known = truth != IGNORED
+    known = truth != NOT_ANNOTATED
     pairs = truth[known].astype(np.int64) * (classes + 1) + predicted[known]
     table = np.bincount(pairs, minlength=(classes + 1) ** 2).reshape(classes + 1, classes + 1)
     shared = np.diag(table)[1:]
