@@ -251,7 +251,7 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
 def test_command_makes_the_run_again() -> None:
     assert command(CONFIG, Path("runs/x")) == (
         "radlearn finetune 'stores/a b' --run runs/x --seed 5 --tuner lora "
-        "--no-augment --labels Edema Effusion"
+        "--augment False --labels Edema Effusion"
     )
 
 

@@ -53,9 +53,7 @@ def command(config: Mapping[str, Any], run: Path) -> str:
         if key in {*told, "stores"} or isinstance(value, Mapping) or value in (None, "", [], ()):
             continue
         flag = f"--{key.replace('_', '-')}"
-        if isinstance(value, bool):
-            words.append(flag if value else f"--no-{flag[2:]}")
-        elif isinstance(value, list | tuple):
+        if isinstance(value, list | tuple):
             words += [flag, *map(str, value)]
         else:
             words += [flag, str(value)]
