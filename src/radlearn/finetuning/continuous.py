@@ -33,7 +33,7 @@ class Continuous(PictureTask):
     def of(cls, stores: Sequence[Store], config: FinetuneConfig) -> Self:
         assert config.target is not None
         column = full_name(stores, config.target)
-        chosen = choose_known(stores, config, lambda found: numbers(found, column), column)
+        chosen = choose_known(stores, config, lambda _, found: numbers(found, column), column)
         values = chosen[Split.TRAIN][1].astype(np.float64)
         mean, std = float(np.nanmean(values)), float(np.nanstd(values))
         if not std > 0:

@@ -64,7 +64,9 @@ class Ordinal(PictureTask):
         column = full_name(stores, config.target)
         whole = select(stores, split=Split.TRAIN, view=config.view, needs={"image"})
         classes = classes_of(whole, column, config.classes, rising=True)
-        chosen = choose_known(stores, config, lambda found: places(found, column, classes), column)
+        chosen = choose_known(
+            stores, config, lambda _, found: places(found, column, classes), column
+        )
         return cls.made(config, chosen, Levels(classes))
 
     @property

@@ -39,18 +39,18 @@ Chosen = dict[Split, tuple[Examples, Truth]]
 def choose_known(
     stores: Sequence[Store],
     config: FinetuneConfig,
-    values: Callable[[Selection], Float32[np.ndarray, "records 1"]],
+    values: Callable[[Split, Selection], Float32[np.ndarray, "records 1"]],
     what: str,
 ) -> Chosen:
     """The examples of each split of which something is known, and what.
 
     Args:
-        values: of records, NaN where nothing is known.
+        values: of a split's records, NaN where nothing is known.
         what: they are, in words.
     """
 
     def keep(split: Split, found: Selection) -> Bool[np.ndarray, "records"]:
-        known = ~np.isnan(values(found)[:, 0])
+        known = ~np.isnan(values(split, found)[:, 0])
         if not known.all():
             console.print(f"{(~known).sum()} {split} records are left out, which have no {what}")
         return known
@@ -58,7 +58,7 @@ def choose_known(
     chosen: Chosen = {}
     for split, found in choose(stores, config, {"image"}, keep).items():
         of = examples(found, config)
-        chosen[split] = of, of.one_of(values(found), what)
+        chosen[split] = of, of.one_of(values(split, found), what)
     return chosen
 
 

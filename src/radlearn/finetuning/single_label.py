@@ -35,7 +35,10 @@ class SingleLabel(PictureTask):
         if config.target is None:
             labels = config.labels or _label_names(stores)
             chosen = choose_known(
-                stores, config, lambda found: _exclusive(found, labels, config), ", ".join(labels)
+                stores,
+                config,
+                lambda split, found: _exclusive(split, found, labels, config),
+                ", ".join(labels),
             )
             counts = (chosen[Split.TRAIN][1] == np.arange(len(labels))).sum(axis=0)
             if empty := [name for name, n in zip(labels, counts, strict=True) if not n]:
@@ -46,7 +49,9 @@ class SingleLabel(PictureTask):
         column = full_name(stores, config.target)
         whole = select(stores, split=Split.TRAIN, view=config.view, needs={"image"})
         classes = classes_of(whole, column, config.classes, rising=False)
-        chosen = choose_known(stores, config, lambda found: places(found, column, classes), column)
+        chosen = choose_known(
+            stores, config, lambda _, found: places(found, column, classes), column
+        )
         return cls.made(config, chosen, OneOf(classes))
 
     @property
@@ -113,14 +118,15 @@ def _label_names(stores: Sequence[Store]) -> tuple[str, ...]:
 
 
 def _exclusive(
-    records: Selection, labels: Sequence[str], config: FinetuneConfig
+    split: Split, records: Selection, labels: Sequence[str], config: FinetuneConfig
 ) -> Float32[np.ndarray, "records 1"]:
     """The place of the one label that is positive; NaN where none is.
 
     Raises:
         InputError: records have two.
     """
-    positive = records.labels(labels, config.uncertain) == 1
+    uncertain = config.uncertain if split is Split.TRAIN else "ignore"
+    positive = records.labels(labels, uncertain) == 1
     several = (positive.sum(axis=1) > 1).nonzero()[0]
     if len(several):
         both = [name for name, there in zip(labels, positive[several[0]], strict=True) if there]
