@@ -80,9 +80,9 @@ def test_without_a_gap_few_are_found(within: bool) -> None:
     """Groups of other prevalence and the same skill: each test errs about as often as it says."""
     errors = np.zeros(2)
     for seed in range(25):
-        names = np.array(["a", "b"] * 50) if within else halves(100)
-        share = np.where(names == names[0], 0.15, 0.6)
-        answers = predictions(np.full(100, 1.0), share, seed=seed)
+        names = np.array(["a", "b"] * 60) if within else halves(120)
+        share = np.where(names == names[0], 0.25, 0.6)
+        answers = predictions(np.full(120, 1.0), share, seed=seed)
         one = scored_by(measured_labels(answers), names, 59)[names[0]]["scores"]["sick"]
         errors += [one["p_bootstrap"] < 0.05, one["p_permutation"] < 0.05]
     assert (errors <= 5).all(), errors
@@ -219,3 +219,16 @@ def test_a_column_that_is_nowhere_is_one_line(
     assert main(["evaluate", str(run), "--groups", "site"]) == 2
     told = capsys.readouterr().err.strip()
     assert "give them with --stores" in told.splitlines()[-1]
+
+
+def test_few_of_a_class_are_scored_and_not_tested() -> None:
+    names = halves(400)
+    answers = predictions(np.full(400, 1.0), np.full(400, 0.5), ("rare", "common"))
+    rows = np.flatnonzero(names == "odd")
+    answers.truth[rows, 0] = 0
+    answers.truth[rows[:4], 0] = 1
+    found = score_groups(measured_labels(answers), names.tolist(), 50, 0)
+    odd = next(group for group in found["groups"] if group["name"] == "odd")
+    assert odd["scores"]["rare"]["reason"] == "2 patients with it, and a test needs 5"
+    assert odd["scores"]["rare"]["score"]["value"] is not None
+    assert odd["scores"]["common"]["tested"] and found["mean_of"] == ["common"]
