@@ -48,7 +48,7 @@ def groups_page(
 
 def group_sections(groups: Groups) -> list[Section]:
     """Two sections a column: scores with gaps, and the operating points with calibration."""
-    sections = []
+    sections: list[Section] = []
     for grouping in groups["groupings"]:
         sections += [_scores(grouping, groups, not sections), _drift(grouping)]
     return sections
