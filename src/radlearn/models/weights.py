@@ -1,21 +1,21 @@
 """State dicts by timm's names: fitted to a model, checked, and told apart by their fingerprint."""
 
 import hashlib
+import math
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from timm.layers import resample_abs_pos_embed, resize_rel_pos_bias_table
+from timm.layers import resample_abs_pos_embed
 from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from radlearn.errors import InputError
-from radlearn.records.transforms import Preprocessing
 
 HEADS = ("head.", "fc_norm.", "norm.", "head_drop.", "attn_pool.")
 """Prefixes of what comes after the last block: replaced, not transferred, when a task changes."""
@@ -26,7 +26,7 @@ def fitted(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
 
     Positions are interpolated bicubic to another image size, a Swin's position biases to another
     window. Three input channels become one by their sum, which is exact for a grey image repeated
-    on three (see `grey_input` where these have statistics of their own), one becomes three by
+    on three (see `channels.grey_input` where these have statistics of their own), one becomes three by
     thirds.
     Heads stay out, and so does the last norm unless the model keeps it before its pooling.
 
@@ -75,7 +75,7 @@ def _reshaped(name: str, tensor: Tensor, shape: torch.Size, model: nn.Module) ->
         prefix = 0 if model.no_embed_class else model.num_prefix_tokens
         return resampled(tensor, model.patch_embed.grid_size, prefix)
     if name.endswith("relative_position_bias_table") and tensor.shape[1:] == shape[1:]:
-        return _of_window(name, tensor, shape, model)
+        return _of_window(name, tensor, shape)
     if tensor.ndim == 4 and tensor.shape[1] == 3 and shape[1] == 1:
         return tensor.sum(1, keepdim=True)
     if tensor.ndim == 4 and tensor.shape[1] == 1 and shape[1] == 3:
@@ -83,57 +83,21 @@ def _reshaped(name: str, tensor: Tensor, shape: torch.Size, model: nn.Module) ->
     return tensor
 
 
-def _of_window(name: str, table: Tensor, shape: torch.Size, model: nn.Module) -> Tensor:
-    """A Swin's table of position biases for another window."""
-    attention = model.get_submodule(name.rpartition(".")[0])
-    try:
-        return resize_rel_pos_bias_table(
-            table,
-            new_window_size=attention.window_size,  # type: ignore[arg-type]
-            new_bias_shape=shape,
-        )
-    except ValueError as error:
+def _of_window(name: str, table: Tensor, shape: torch.Size) -> Tensor:
+    """A Swin's table of position biases for another window, bicubic as in Swin's own code.
+
+    Raises:
+        InputError: one of the windows is no square.
+    """
+    old, new = (math.isqrt(length) for length in (len(table), shape[0]))
+    if old * old != len(table) or new * new != shape[0]:
         raise InputError(
             f"the weights have {name} of {len(table)} places, which is not the table of a square "
             "window; choose the architecture that the weights were made for"
-        ) from error
-
-
-def grey_input(
-    state: Mapping[str, Tensor], model: nn.Module, preprocessing: Preprocessing
-) -> tuple[dict[str, Tensor], Preprocessing]:
-    """Weights of three channels for one, and the preprocessing that goes with them: exact.
-
-    With x_c = (g - m_c) / s_c on every channel, the first convolution sees
-    sum_c W_c x_c = (sum_c W_c s / s_c) (g - m) / s + sum_c W_c (m - m_c) / s_c.
-
-    Args:
-        state: timm's names, three input channels.
-        model: timm's, which says what its first convolution is called.
-
-    Raises:
-        InputError: the channels' means differ and the first convolution pads its input or has no
-            bias, so that one channel cannot be the same.
-    """
-    one = replace(preprocessing.averaged, channels=1)
-    first: str = model.default_cfg["first_conv"]  # type: ignore[index, assignment]
-    name, bias = f"{first}.weight", f"{first}.bias"
-    weight = state.get(name)
-    if weight is None or weight.ndim != 4 or weight.shape[1] != 3:
-        raise InputError(f"the weights have no {name} of three channels; leave --channels out")
-    mean, std = (value.expand(3, 1, 1) for value in preprocessing.statistics(weight))
-    folded = {name: (weight * (one.std / std)).sum(1, keepdim=True)}
-    shift = ((one.mean - mean) / std * weight).sum((1, 2, 3))
-    if shift.any():
-        convolution = model.get_submodule(first)
-        padded = getattr(convolution, "padding", None) not in (0, (0, 0))
-        if padded or bias not in state:
-            raise InputError(
-                "its three channels have means of their own, which its first convolution cannot "
-                "take over for one channel; leave --channels out"
-            )
-        folded[bias] = state[bias] + shift
-    return {**state, **folded}, one
+        )
+    square = table.T.reshape(1, -1, old, old)
+    wide = F.interpolate(square.float(), (new, new), mode="bicubic")
+    return wide.flatten(2)[0].T.to(table.dtype)
 
 
 def resampled(
