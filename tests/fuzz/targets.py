@@ -1,0 +1,98 @@
+"""What strangers' bytes are given to, and the only errors that may come back."""
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from radlearn.datasets import openi
+from radlearn.datasets.options import LayoutOptions
+from radlearn.datasets.tables import age_of, label_of, number_of, open_table, view_of
+from radlearn.errors import InputError, UnreadableError
+from radlearn.models.backbone import BackboneConfig, read_model
+from radlearn.models.checkpoints import read_checkpoint
+from radlearn.models.weight_files import open_weights
+from radlearn.recipe_files import read_recipe
+from radlearn.records.dicom_header import read_header
+from radlearn.records.dicom_seg import read_segments, seg_facts
+from radlearn.records.itk_transforms import read_transform
+from radlearn.records.readers import is_image, read_pixels
+from radlearn.records.volume import read_volume
+
+REFUSED = (InputError, UnreadableError)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A reader: the name of the file that it is given, and what is done with it."""
+
+    file: str
+    read: Callable[[Path], object]
+
+    def __call__(self, contents: bytes, folder: Path) -> None:
+        """Let the reader have these bytes; it may refuse them, and nothing else."""
+        path = folder / self.file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(contents)
+        try:
+            self.read(path)
+        except REFUSED as error:
+            assert "\n" not in str(error), "an error is one line"
+
+
+def _picture(path: Path) -> None:
+    if is_image(path):
+        read_pixels(path)
+
+
+def _dicom(path: Path) -> None:
+    read_header(path)
+    read_pixels(path)
+
+
+def _segments(path: Path) -> None:
+    seg_facts(path)
+    read_segments(path)
+
+
+def _table(path: Path) -> None:
+    for row in open_table(path):
+        for text in row.values():
+            with suppress(ValueError):  # which layouts turn into a line that is set aside
+                label_of(text)
+            number_of(text)
+            age_of(text)
+            view_of(text)
+
+
+def _reports(path: Path) -> None:
+    source = openi.records(path.parent, LayoutOptions())
+    for record in source.records:
+        assert record.image is None or path.parent in record.image.resolve().parents
+
+
+def _weights(path: Path) -> None:
+    open_weights(path)
+    read_checkpoint(path)
+
+
+def _model(path: Path) -> None:
+    """A config.json from elsewhere: a small architecture may be made of it, a huge one may not."""
+    config: BackboneConfig = read_model(path.parent, weights=False).config
+    json.dumps(config.model_args)
+
+
+TARGETS: dict[str, Target] = {
+    "picture": Target("picture", _picture),
+    "dicom": Target("image.dcm", _dicom),
+    "segments": Target("mask.dcm", _segments),
+    "volume": Target("scan.nii", read_volume),
+    "table": Target("table.csv", _table),
+    "reports": Target("reports/1.xml", _reports),
+    "archive": Target("archive/reports.tgz", _reports),
+    "transform": Target("rigid.txt", read_transform),
+    "weights": Target("weights.pth", _weights),
+    "model": Target("model/config.json", _model),
+    "recipe": Target("recipe.toml", read_recipe),
+}
