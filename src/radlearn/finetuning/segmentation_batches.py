@@ -77,7 +77,8 @@ class SegmentationBatches:
             top, left = window_at(mask, self.size, rng)
             pair = cropped(pair, top, left, self.size, self.size)
         elif self.augment != "none":
-            pair = cropped(pair, *_box(*mask.shape, rng, self.crop))
+            height, width = mask.shape
+            pair = cropped(pair, *_box(height, width, rng, self.crop))
         pair = fitted(pair, self.size)
         if self.augment != "none" and self.flips and rng.random() < 0.5:
             pair = pair[0].flip(-1), pair[1].flip(-1)

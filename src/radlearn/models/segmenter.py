@@ -111,17 +111,18 @@ class Decoder(nn.Module):
         self.neck = Pyramid(channels) if levels.plain else nn.ModuleList(map(LayerNorm2d, channels))
         config = UperNetConfig(
             hidden_size=width,
-            num_labels=outputs,
             auxiliary_channels=max(width // 2, 2),
             auxiliary_in_channels=channels[2],
         )
+        config.num_labels = outputs
         self.head = UperNetHead(config, channels)
         self.auxiliary = UperNetFCNHead(config, channels)
         for module in self.modules():
             if isinstance(module, UperNetConvModule):
-                module.batch_norm = group_norm(module.conv.out_channels)
+                module.add_module("batch_norm", group_norm(module.conv.out_channels))
         for head in (self.head, self.auxiliary):
             nn.init.normal_(head.classifier.weight, std=0.01)
+            assert head.classifier.bias is not None
             nn.init.zeros_(head.classifier.bias)
 
     def maps(self, features: Sequence[Tensor]) -> list[Tensor]:

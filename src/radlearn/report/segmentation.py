@@ -257,7 +257,7 @@ def _canvas(image: np.ndarray) -> np.ndarray:
 def _enlarged(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """The mask at the canvas's size, its steps rounded off."""
     share = PIL.Image.fromarray(mask.astype(np.float32))
-    return np.asarray(share.resize(shape[1::-1], PIL.Image.Resampling.BILINEAR)) >= 0.5
+    return np.asarray(share.resize((shape[1], shape[0]), PIL.Image.Resampling.BILINEAR)) >= 0.5
 
 
 def _outline(mask: np.ndarray) -> np.ndarray:
