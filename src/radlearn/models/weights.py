@@ -26,8 +26,7 @@ def fitted(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
 
     Positions are interpolated bicubic to another image size, a Swin's position biases to another
     window. Three input channels become one by their sum, which is exact for a grey image repeated
-    on three (see `channels.grey_input` where these have statistics of their own), one becomes three by
-    thirds.
+    on three of one mean and std (`channels.grey_input` for others); one becomes three by thirds.
     Heads stay out, and so does the last norm unless the model keeps it before its pooling.
 
     Args:
