@@ -27,9 +27,9 @@ class FinetuneConfig:
     )
     """Any number of labels, one class of several, one of a rising scale, a number, or masks."""
     init: Path | None = None
-    """A pretraining run or a checkpoint (MRM, MAE, timm); default: from scratch."""
+    """A run or a checkpoint (MRM, MAE, timm, Hugging Face); default: from scratch."""
     model: str = "small"
-    """Size or timm name of the backbone where there is no --init."""
+    """Size or timm name of the backbone; with --init only where a file does not say it."""
     tuner: str = "lora"
     """What trains: full, linear (the head), lora, or one of the others in docs/tuners.md."""
     where: str = ""
@@ -63,6 +63,8 @@ class FinetuneConfig:
     """Side in pixels; default: the backbone's own."""
     patch: int | None = None
     """Side of a patch where there is no --init; default: the backbone's own."""
+    channels: Literal[1, 3] | None = None
+    """Channels that the backbone sees; default: the backbone's own."""
     decoder_width: int = 128
     """Channels inside the decoder of a segmentation."""
     inference: Literal["whole", "sliding"] = "whole"

@@ -22,7 +22,9 @@ from radlearn.finetuning.task import Setup, Task
 from radlearn.finetuning.tasks import TASKS
 from radlearn.finetuning.tuned import keep_backbone, save_tuned
 from radlearn.models.backbone import BackboneConfig
+from radlearn.models.channels import with_channels
 from radlearn.models.checkpoints import MRM_PREPROCESSING, Imported, read_checkpoint
+from radlearn.models.image_size import at_size, default_side
 from radlearn.models.mrm import SIZES
 from radlearn.models.weights import load_backbone
 from radlearn.records.record import Split
@@ -74,22 +76,24 @@ class Start(NamedTuple):
 
 
 def _start(config: FinetuneConfig) -> Start:
-    imported = read_checkpoint(config.init) if config.init is not None else None
-    if imported is None:
-        size = SIZES.get(config.model)
+    size = SIZES.get(config.model)
+    if config.init is None:
+        imported = None
         backbone = size.backbone if size else BackboneConfig(config.model)
-        side = config.image_size or 224
-        preprocessing = replace(MRM_PREPROCESSING, size=side)
+        more = {"patch_size": config.patch, "in_chans": config.channels}
+        arguments = backbone.model_args | {k: v for k, v in more.items() if v is not None}
+        backbone = replace(backbone, model_args=arguments)
+        side = config.image_size or (224 if size else default_side(backbone))
+        preprocessing = replace(MRM_PREPROCESSING, size=side, channels=config.channels or 3)
     else:
-        backbone = imported.config
-        own = imported.preprocessing
+        imported = read_checkpoint(config.init, None if size else config.model)
+        if config.channels is not None:
+            imported = with_channels(imported, config.channels)
+        backbone, own = imported.config, imported.preprocessing
         side = config.image_size or own.size
         resize = None if own.resize is None else round(side * own.resize / own.size)
         preprocessing = replace(own, size=side, resize=resize)
-    arguments = {**backbone.model_args, "img_size": side}
-    if config.init is None and config.patch is not None:
-        arguments["patch_size"] = config.patch
-    return Start(replace(backbone, model_args=arguments), preprocessing, imported)
+    return Start(at_size(backbone, side), preprocessing, imported)
 
 
 def _plain(config: FinetuneConfig, run: RunFolder, task: Task[Any], start: Start) -> nn.Module:
