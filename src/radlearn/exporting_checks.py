@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from radlearn.adapters import ADAPTERS
 from radlearn.adapters.tuner import FACTS
+from radlearn.errors import InputError
 from radlearn.files import read_json
 from radlearn.finetuning.tuned import Tuned, load_tuned
 from radlearn.models.backbone import BackboneConfig, build_classifier, read_model
@@ -82,6 +83,15 @@ def load_classifier(run: Path) -> Classifier:
     tuner = facts["tuner"]["name"]
     ADAPTERS[tuner].load(model, adapter)
     return Classifier(tuned, model.eval(), tuner, config)
+
+
+def refuse_unmerged(run: Path, tuner: str) -> None:
+    """Raise InputError where what was trained cannot become part of a plain timm model."""
+    if not ADAPTERS[tuner].mergeable:
+        raise InputError(
+            f"{run} was tuned by {tuner}, which adds layers to the model that timm has no place "
+            "for; export it --to onnx"
+        )
 
 
 def pictures(pre: Preprocessing, batch: int = BATCH) -> Float[Tensor, "batch channels size size"]:

@@ -10,7 +10,14 @@ from torch import Tensor
 
 from radlearn.engine.device import compute
 from radlearn.errors import InputError
-from radlearn.exporting_checks import Exported, compared, distance, load_classifier, pictures
+from radlearn.exporting_checks import (
+    Exported,
+    compared,
+    distance,
+    load_classifier,
+    pictures,
+    refuse_unmerged,
+)
 from radlearn.files import read_json, replacing
 from radlearn.generators.resnet import ResNetGenerator
 from radlearn.importing_folders import classifier, settled
@@ -64,11 +71,13 @@ def to_medpeft(run: Path, folder: Path) -> Exported:
     An imported file whose weights held the update goes out as it came in.
     """
     made = load_classifier(run)
-    state, kept = made.model.state_dict(), _kept(run / "model")
+    refuse_unmerged(run, made.tuner)
+    model = made.model if made.tuner == "lora" else made.tuned.model
+    state, kept = model.state_dict(), _kept(run / "model")
     merged = any(k.endswith(f"{LAYER}weight") for k in kept)
     told: dict[str, Any] = {
         "preprocessing": vars(made.tuned.preprocessing),
-        "heads": _heads(made.model),
+        "heads": _heads(model),
     }
     facts = read_json(run / "model" / "adapter" / "radlearn.json", "an adapter")
     alpha = None
@@ -83,7 +92,7 @@ def to_medpeft(run: Path, folder: Path) -> Exported:
         again = settled(again, None, merged, alpha)
     theirs, _ = classifier(again)
     return Exported(
-        *compared(made.model, theirs.eval(), pictures(made.tuned.preprocessing)),
+        *compared(model, theirs.eval(), pictures(made.tuned.preprocessing)),
         "read again by radlearn import",
         (name,),
         f'torch.load("FOLDER/{name}", weights_only=True)["model"]',

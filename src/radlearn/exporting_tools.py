@@ -8,19 +8,39 @@ from typing import Any
 import timm
 from torch import nn
 
+from radlearn.adapters import ADAPTERS
 from radlearn.adapters.tuner import FACTS as ADAPTER_FACTS
+from radlearn.adapters.tuner import head_tensors
 from radlearn.errors import InputError
-from radlearn.exporting_checks import Exported, compared, load_classifier, pictures
-from radlearn.models.backbone import BackboneConfig, build_classifier, load_model, save_model
+from radlearn.exporting_checks import (
+    Exported,
+    compared,
+    load_classifier,
+    pictures,
+    refuse_unmerged,
+)
+from radlearn.models.backbone import (
+    BackboneConfig,
+    build_classifier,
+    load_model,
+    read_model,
+    save_model,
+)
+from radlearn.models.weights import load_backbone
 from radlearn.records.transforms import Preprocessing
 
 TIMM_FILES = ("config.json", "model.safetensors")
 
 
 def classifier_to_timm(run: Path, folder: Path) -> Exported:
-    """The fine-tuned model, merged, as `timm.create_model("local-dir:...")` loads it."""
+    """The fine-tuned model, merged, as `timm.create_model("local-dir:...")` loads it.
+
+    Raises:
+        InputError: its tuner cannot be merged.
+    """
     made = load_classifier(run)
     tuned = made.tuned
+    refuse_unmerged(run, made.tuner)
     return _timm(folder, tuned.model, made.config, tuned.preprocessing, made.facts)
 
 
@@ -55,19 +75,20 @@ def lora_to_peft(run: Path, folder: Path) -> Exported:
     """The adapter as plain PEFT loads it, and its base as plain timm does.
 
     Raises:
-        InputError: the run has no LoRA.
+        InputError: the run's tuner is none of peft's.
     """
     import peft
 
     made = load_classifier(run)
-    if made.tuner != "lora":
+    if not ADAPTERS[made.tuner].peft:
         raise InputError(
-            f"{run} was tuned by {made.tuner}, which has no adapter; export it --to timm"
+            f"{run} was tuned by {made.tuner}, which has no adapter of peft's; export it --to "
+            "timm, or --to onnx"
         )
     tuned, pre = made.tuned, made.tuned.preprocessing
     plain = build_classifier(made.config, len(tuned.labels))
-    state = made.model.state_dict()
-    plain.load_state_dict({name: state[name] for name in plain.state_dict()})
+    load_backbone(plain, read_model(run / "model" / "backbone").state)
+    plain.load_state_dict(head_tensors(tuned.model), strict=False)
     save_model(folder / "base", plain, made.config, pre, made.facts)
     (folder / "adapter").mkdir()
     files = ("adapter_config.json", "adapter_model.safetensors", ADAPTER_FACTS)
