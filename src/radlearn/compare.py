@@ -64,7 +64,7 @@ def compare(config: CompareConfig) -> int:
     failed: dict[str, str] = {}
     if not config.table_only:
         _take_place(recipe, config)
-        jobs = config.jobs or room()
+        jobs = config.jobs or (1 if _costs(recipe) else room())
         make_backbones(recipe, config.out, jobs)
         for cells in recipe.rounds():
             failed |= run_cells(recipe, config.out, cells, jobs)
@@ -153,7 +153,13 @@ def run_cells(
     Returns:
         What went wrong, in a line, by the name of the cell.
     """
-    return run_tasks([_task(recipe, out, cell) for cell in cells], out, jobs)
+    tasks = [_task(recipe, out, cell) for cell in cells]
+    return run_tasks(tasks, out, jobs, apart=_costs(recipe))
+
+
+def _costs(recipe: AnyRecipe) -> bool:
+    """Whether runs are measured: nothing else is to work beside them, or in their process."""
+    return isinstance(recipe, Recipe) and recipe.costs
 
 
 def show_table(out: Path) -> None:

@@ -79,6 +79,8 @@ class Recipe:
         finding: the paper's finding, in a sentence.
         only: values of axes; cells with other values of these axes are left out.
         elsewhere: stores that every run of segmentation is scored on as well, unchanged.
+        costs: whether the table says what each row costs; every run then has its own process.
+        against: the tuner that the others are compared with; all with each other where empty.
     """
 
     title: str
@@ -98,6 +100,8 @@ class Recipe:
     finding: str = ""
     only: tuple[str, ...] = ()
     elsewhere: tuple[str, ...] = ()
+    costs: bool = False
+    against: str = ""
 
     def cells(self) -> list[Cell]:
         """Every run, all of the first seed before any of the second."""

@@ -106,6 +106,8 @@ def _finetuning(values: Values, only: tuple[str, ...], path: Path) -> Recipe:
         labels=tuple(values.get("show", ())),
         reported=tuple(Reported(**one) for one in paper.get("scores", ())),
         finding=paper.get("finding", ""),
+        costs=bool(values.get("costs", False)),
+        against=values.get("against", ""),
         elsewhere=tuple(values.get("elsewhere", ())),
     )
     if not recipe.grid:

@@ -90,18 +90,19 @@ def room() -> int:
     return max(1, all_cores() // threads_each())
 
 
-def run_tasks(tasks: Sequence[Task], out: Path, jobs: int) -> dict[str, str]:
+def run_tasks(tasks: Sequence[Task], out: Path, jobs: int, apart: bool = False) -> dict[str, str]:
     """Do the tasks that are not finished and that no other process has in its hands.
 
     A task that fails leaves the others as they are.
 
     Args:
-        jobs: how many at a time; 1 does them in this process.
+        jobs: how many at a time; 1 does them in this process, unless `apart`.
+        apart: each in a process of its own, whose memory can be measured.
 
     Returns:
         What went wrong, in a line, by the name of the task.
     """
-    if jobs == 1:
+    if jobs == 1 and not apart:
         return _in_turn(tasks, out)
     return _SideBySide(tasks, out, jobs).run()
 

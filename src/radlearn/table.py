@@ -10,9 +10,11 @@ from radlearn.recipe import Recipe, percent
 from radlearn.report.figures import Score
 from radlearn.report.overview import grid_sections, overview_page
 from radlearn.report.page import Section, Table
+from radlearn.table_costs import costs_of, costs_table
 from radlearn.table_paper import paper_columns, paper_table, shown, wins
 from radlearn.table_scores import (
     LEAST,
+    Contrast,
     Scored,
     Scores,
     contrasts,
@@ -41,7 +43,16 @@ def _metric(rows: Sequence[Scores]) -> str:
     return rows[0].metric
 
 
-def _tables(recipe: Recipe, rows: Sequence[Scores]) -> tuple[Table, Table]:
+def _differences(recipe: Recipe, rows: Sequence[Scores], columns: Sequence[str]) -> list[Contrast]:
+    """All differences of two rows, or those with the tuner that the recipe compares with."""
+    end = f", {recipe.against}" if recipe.against else ""
+    found = contrasts(rows, columns)
+    return [one for one in found if one.first.endswith(end) or one.second.endswith(end)]
+
+
+def _tables(
+    recipe: Recipe, rows: Sequence[Scores], found: Sequence[Contrast]
+) -> tuple[Table, Table]:
     columns = _columns_of(recipe, rows)
     several = any(row.data for row in rows)
     paper = paper_columns(recipe, rows)
@@ -84,7 +95,7 @@ def _tables(recipe: Recipe, rows: Sequence[Scores]) -> tuple[Table, Table]:
                 *(c.first, c.second, percent(c.fraction).replace("%", " %"), c.column),
                 *(shown(c.difference, signed=True), f"{c.p:.3f}"),
             )
-            for c in contrasts(rows, columns)
+            for c in found
         ],
         "Paired on the same resampled patients; two-sided p of that bootstrap, not corrected for "
         "the number of comparisons.",
@@ -114,7 +125,8 @@ def write_table(
     """
     rows = score_cells(recipe, out, resamples)
     columns = _columns_of(recipe, rows)
-    found = contrasts(rows, columns)
+    found = _differences(recipe, rows, columns)
+    costs = costs_of(recipe, out, rows) if recipe.costs else []
     sets, counted = scored_on(recipe, out), wins(found, columns[-1], recipe.finding)
     write_json(
         out / "results.json",
@@ -135,10 +147,12 @@ def write_table(
             ],
             "differences": [c._asdict() | {"difference": c.difference.as_json()} for c in found],
             "test": {data: one._asdict() for data, one in sets.items()},
+            **({"costs": costs} if costs else {}),
         },
     )
-    scores, differences = _tables(recipe, rows)
-    tables = [scores, differences, _scored_on(sets)]
+    scores, differences = _tables(recipe, rows, found)
+    tables = [scores, *([costs_table(rows, costs)] if costs else [])]
+    tables += [differences, _scored_on(sets)]
     if any(sets) and _metric(rows) == "AUROC":
         tables.insert(0, paper_table(rows))
     write_text(
