@@ -16,7 +16,7 @@ GUIDING = [*(f"radlearn.{name}" for name in OURS), "pydicom", "nibabel", "PIL", 
 
 with atheris.instrument_imports(include=GUIDING, enable_loader_override=False):
     from fuzz.targets import TARGETS
-from fuzz.seeds import seeds
+from fuzz.seeds import seeds  # noqa: E402 - what stands above instruments what is imported
 
 HANG = 10  # seconds
 MEMORY = 2048  # MB
