@@ -237,7 +237,8 @@ def write_config(
         arguments["global_pool"] = model.global_pool
     if isinstance(model, VisionTransformer):
         arguments["fc_norm"] = not isinstance(model.fc_norm, nn.Identity)
-    channels, size = preprocessing.channels, preprocessing.size
+    channels, seen = preprocessing.channels, preprocessing.size
+    size = config.arguments.get("img_size", seen)
     mean, std = (
         list(value) if isinstance(value, tuple) else [value] * channels
         for value in (preprocessing.mean, preprocessing.std)
@@ -255,7 +256,7 @@ def write_config(
             "input_size": [channels, size, size],
             "fixed_input_size": published["fixed_input_size"],
             "interpolation": preprocessing.interpolation,
-            "crop_pct": size / (preprocessing.resize or size),
+            "crop_pct": seen / (preprocessing.resize or seen),
             "crop_mode": "center",
             "mean": mean,
             "std": std,
