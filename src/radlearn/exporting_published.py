@@ -21,6 +21,7 @@ from radlearn.exporting_checks import (
 from radlearn.files import read_json, replacing
 from radlearn.generators.resnet import ResNetGenerator
 from radlearn.importing_folders import classifier, settled
+from radlearn.models.backbone import BackboneConfig, is_plain_vit
 from radlearn.models.checkpoints import (
     KEPT,
     OURS,
@@ -71,6 +72,7 @@ def to_medpeft(run: Path, folder: Path) -> Exported:
     An imported file whose weights held the update goes out as it came in.
     """
     made = load_classifier(run)
+    _refuse_unless_vit(run, made.config)
     refuse_unmerged(run, made.tuner)
     model = made.model if made.tuner == "lora" else made.tuned.model
     state, kept = model.state_dict(), _kept(run / "model")
@@ -149,7 +151,16 @@ def to_reggan(run: Path, folder: Path) -> Exported:
 def _whole(run: Path) -> Imported:
     found = open_checkpoint(run)
     assert isinstance(found, Imported)
+    _refuse_unless_vit(run, found.config)
     return found
+
+
+def _refuse_unless_vit(run: Path, config: BackboneConfig) -> None:
+    if not is_plain_vit(config.architecture):
+        raise InputError(
+            f"{run} holds a {config.architecture}, and these checkpoints are of a plain ViT; "
+            "export it --to timm"
+        )
 
 
 def _ours(found: Imported) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +63,9 @@ def _timm(
 ) -> Exported:
     save_model(folder, model, config, pre, facts)
     theirs = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    seen = replace(pre, size=config.arguments.get("img_size", pre.size))
     return Exported(
-        *compared(model, theirs, pictures(pre)),
+        *compared(model, theirs, pictures(seen)),
         f"timm {timm.__version__}",
         TIMM_FILES,
         'timm.create_model("local-dir:FOLDER", pretrained=True)',
