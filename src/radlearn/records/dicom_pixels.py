@@ -3,16 +3,17 @@
 import struct
 
 import numpy as np
-from jaxtyping import Num
+from jaxtyping import Num, UInt8
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
 from pydicom.pixels import get_decoder
 from pydicom.pixels.utils import get_expected_length
-from pydicom.uid import UID, RLELossless
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
 from radlearn.records.dicom_header import PIXELS, code, whole
 from radlearn.records.guard import Limits, Refusal, step
 
+LITTLE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
 JP2 = b"\0\0\0\x0cjP  "
 JPEG2000 = b"\xff\x4f\xff\x51"
 FRAME_STARTS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
@@ -56,18 +57,21 @@ def frame_values(
     limits.check(rows, columns, samples * max(bits, 8) / 8)
     syntax = dataset.file_meta.TransferSyntaxUID
     name = _name(syntax)
+    try:
+        decoder = get_decoder(syntax)
+    except NotImplementedError:
+        raise Refusal(f"its transfer syntax is not supported ({name})") from None
     with step(f"its pixel data are damaged ({name})"):
         if syntax.is_encapsulated:
             _check_encapsulated(dataset, index, rows, columns, samples, bits)
         else:
             _check_length(dataset, rows, columns)
     try:
-        decoder = get_decoder(syntax)
-    except NotImplementedError:
-        raise Refusal(f"its transfer syntax is not supported ({name})") from None
-    try:
         with step(f"its pixels cannot be decoded ({name})"):
-            values, meta = decoder.as_array(dataset, index=index)
+            if bits == 1 and samples == 1 and syntax in LITTLE:
+                values, meta = _bits(dataset, index, rows, columns), {}
+            else:
+                values, meta = decoder.as_array(dataset, index=index)
     except BaseException as error:
         # The run-length decoder is Rust, and its panics are no Exception.
         if type(error).__name__ != "PanicException":
@@ -79,6 +83,19 @@ def frame_values(
     return native, str(
         meta.get("photometric_interpretation", code(dataset, "PhotometricInterpretation"))
     )
+
+
+def _bits(
+    dataset: Dataset, index: int, rows: int, columns: int
+) -> UInt8[np.ndarray, "{rows} {columns}"]:
+    """One bit a pixel; frames follow each other without a gap, within a byte too.
+
+    pydicom gives single frames only where they begin with a byte.
+    """
+    start, count = index * rows * columns, rows * columns
+    packed = np.frombuffer(dataset.PixelData, np.uint8)[start // 8 : -(-(start + count) // 8)]
+    unpacked = np.unpackbits(packed, bitorder="little")
+    return unpacked[start % 8 : start % 8 + count].reshape(rows, columns)
 
 
 def _name(syntax: UID) -> str:
