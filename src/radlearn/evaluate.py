@@ -8,10 +8,11 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import tyro
 
+from radlearn.engine.log import console
 from radlearn.errors import InputError
 from radlearn.files import read_json, write_json
 from radlearn.metrics import calibration
-from radlearn.metrics.finished import names_of
+from radlearn.metrics.finished import finished_results, names_of
 from radlearn.metrics.measured import Measured
 from radlearn.metrics.predictions import mistakes, read_predictions
 from radlearn.report.overview import overview_page
@@ -50,6 +51,8 @@ class EvaluateConfig:
     """Columns of the store whose groups are scored too, such as: sex view age:0-40-60-80."""
     stores: tuple[Path, ...] = ()
     """Where --groups finds its columns; default: the stores that the run was made from."""
+    lists: tuple[Path, ...] = ()
+    """Published test lists to score what was held apart of, too; default: those of the stores."""
     out: Path | None = None
     """Where the differences of the runs are written, as JSON and, beside it, as a page."""
 
@@ -152,9 +155,12 @@ def evaluate(config: EvaluateConfig) -> None:
             raise InputError(f"--on is not for runs of {name}")
         there = (kind.elsewhere(run, config.on, config.split) for run in config.runs)
         config = replace(config, runs=tuple(there))
-    scored = [kind.score(run, config) for run in config.runs]
+    if config.lists and (kind.measured is None or config.split != "test"):
+        raise InputError(f"--lists is for the test split, and not for runs of {name}")
+    scored = [_scored(run, kind, config) for run in config.runs]
     for run, evaluation in zip(config.runs, scored, strict=True):
         kind.show(evaluation)
+        _tell(evaluation)
         if config.groups and kind.measured is not None:
             from radlearn.evaluate_groups import evaluate_groups
 
@@ -165,22 +171,51 @@ def evaluate(config: EvaluateConfig) -> None:
         if config.out is not None:
             write_json(config.out, comparison)
             evaluations = dict(zip(names_of(config.runs), scored, strict=True))
-            _write_page(config, kind.scored(comparison), kind.sections(evaluations, comparison))
+            sections = kind.sections(evaluations, comparison)
+            said = {f"{name}: {mark}" for name, one in evaluations.items() for mark in one["marks"]}
+            _write_page(config, kind.scored(comparison), sections, sorted(said))
 
 
 def evaluate_run(run: Path, config: EvaluateConfig) -> dict[str, Any]:
     """Score a finished run of any kind and write `run/evaluation.json`; see its `Kind`."""
     _, kind = kind_of([run])
-    return dict(kind.score(run, config))
+    return dict(_scored(run, kind, config))
 
 
-def _write_page(config: EvaluateConfig, scored: str, sections: Sequence[Section]) -> None:
+def _scored(run: Path, kind: Kind, config: EvaluateConfig) -> Evaluation:
+    """What the kind's score returns, with scores on other lists and what is to be said of them."""
+    from radlearn.evaluate_lists import evaluate_lists
+
+    evaluation = dict(kind.score(run, config))
+    evaluation["marks"] = list(finished_results(run).get("marks", ()))
+    if kind.measured is not None and config.split == "test":
+        evaluation["lists"] = evaluate_lists(run, kind.measured(run, config), config)
+    write_json(run / "evaluation.json", evaluation)
+    return evaluation
+
+
+def _tell(evaluation: Evaluation) -> None:
+    """Print the scores on other lists, and the marks."""
+    from radlearn.evaluate_lists import in_words
+    from radlearn.report.lists import score_of
+
+    for one in evaluation.get("lists", ()):
+        said = f"{one['metric']} {score_of(one)} on {in_words(one)}"
+        console.print(f"{evaluation['run']}: {said}", markup=False)
+    for mark in evaluation["marks"]:
+        console.print(f"{evaluation['run']}: {mark}", markup=False, style="yellow")
+
+
+def _write_page(
+    config: EvaluateConfig, scored: str, sections: Sequence[Section], marks: Sequence[str]
+) -> None:
     """The page of runs side by side, beside `config.out`."""
     assert config.out is not None
     overview_page(
         config.out.with_suffix(".html"),
         "Runs side by side",
-        {"Scored on": f"{config.split}, {scored}"},
+        {"Scored on": f"{config.split}, {scored}"}
+        | ({"To be said of the scores": "\n".join(marks)} if marks else {}),
         sections,
         {
             name: run / "report.html"

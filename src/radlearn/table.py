@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from radlearn.files import write_json, write_text
+from radlearn.files import read_json, write_json, write_text
 from radlearn.metrics.finished import finished_results
 from radlearn.recipe import Recipe, percent
 from radlearn.report.figures import Score
+from radlearn.report.lists import TEXT, TITLE, score_of
 from radlearn.report.overview import grid_sections, overview_page
 from radlearn.report.page import Section, Table
 from radlearn.table_costs import costs_of, costs_table
@@ -153,11 +154,14 @@ def write_table(
     scores, differences = _tables(recipe, rows, found)
     tables = [scores, *([costs_table(rows, costs)] if costs else [])]
     tables += [differences, _scored_on(sets)]
+    said = _said_of(recipe, out)
     if any(sets) and _metric(rows) == "AUROC":
         tables.insert(0, paper_table(rows))
     write_text(
-        out / "table.md", "\n".join([*map(markdown, tables), *([counted] if counted else [])])
+        out / "table.md",
+        "\n".join([*map(markdown, [*tables, *said]), *([counted] if counted else [])]),
     )
+    more = [*(Section(t.title, t.caption, [replace(t, caption="")]) for t in said), *more]
     _page(recipe, out, rows, command, counted, [*tables], more)
 
 
@@ -171,6 +175,29 @@ def _scored_on(sets: Mapping[str, Scored]) -> Table:
         ],
         "Scores on another split, a paper's as well, are shown beside ours and never subtracted.",
     )
+
+
+def _said_of(recipe: Recipe, out: Path) -> list[Table]:
+    """Scores of the cells on other published lists, and what has to be said of their scores."""
+    lists, marks = [], {}
+    for cell in recipe.cells():
+        if not (place := run_of(out, cell) / "evaluation.json").exists():
+            continue
+        evaluation = read_json(place, "an evaluated run")
+        for one in evaluation.get("lists", ()):
+            scored = f"{one['records']:,} of {one['of']:,}"
+            cells = (one["name"], scored, one["fingerprint"][:12], score_of(one))
+            lists.append((cell.name, *cells))
+        for mark in evaluation.get("marks", ()):
+            marks.setdefault(mark, []).append(cell.setting)
+    columns = ("cell", "list", "scored", "fingerprint", "AUROC")
+    found = [Table(TITLE, columns, lists, TEXT)] if lists else []
+    rows = [(mark, ", ".join(dict.fromkeys(cells))) for mark, cells in marks.items()]
+    caption = "Stores prepared with a link to each other tell for certain who is in both."
+    return [
+        *found,
+        *([Table("To be said of the scores", ("what", "cells"), rows, caption)] if rows else []),
+    ]
 
 
 def write_backbones(recipe: Recipe, out: Path) -> None:

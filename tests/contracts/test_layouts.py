@@ -137,6 +137,12 @@ def test_nih_keeps_its_official_lists_and_no_list_leaves_the_split_open(tmp_path
     assert splits == {"00000001_000": "train", "00000001_001": "train", "00000013_000": "test"}
     unsplit = read("nih", replace(fake, options=LayoutOptions()))[1]
     assert {record.split for record in unsplit.values()} == {None}
+    columns = {name: (r.extra["official"], r.extra.get("medpeft")) for name, r in unsplit.items()}
+    assert columns == {
+        "00000001_000": ("train", "train"),
+        "00000001_001": ("train", None),
+        "00000013_000": ("test", "val"),
+    }
 
 
 def test_covid_joins_patients_who_share_a_file(tmp_path: Path) -> None:
@@ -160,12 +166,23 @@ def test_openi_reads_unpacked_reports_and_refuses_a_damaged_archive(tmp_path: Pa
 def test_medpeft_refuses_lists_that_contradict_each_other(tmp_path: Path) -> None:
     _, fake = made("medpeft", tmp_path)
     first = (fake.source / "CheXpert_train_1.txt").read_text()
-    (fake.source / "CheXpert_val_list.txt").write_text(first)
-    with pytest.raises(InputError, match="which CheXpert_train_1 has too"):
+    (fake.source / "CheXpert_test_list.txt").write_text(first)
+    with pytest.raises(InputError, match="has too"):
         read("medpeft", fake)
-    (fake.source / "CheXpert_val_list.txt").write_text("a.dcm 0\n")
+    (fake.source / "CheXpert_test_list.txt").write_text("a.dcm 0\n")
     with pytest.raises(InputError, match="several data sets"):
         read("medpeft", fake)
+
+
+def test_medpeft_trains_on_what_validates_as_well(tmp_path: Path) -> None:
+    _, fake = made("medpeft", tmp_path)
+    first = (fake.source / "CheXpert_train_1.txt").read_text()
+    (fake.source / "CheXpert_val_list.txt").write_text(first)
+    source, records = read("medpeft", fake)
+    both = [record for record in records.values() if "val" in record.extra["lists"]]
+    assert both and {record.split for record in both} == {"train"}
+    assert any("validates nothing" in one.reason for one in source.set_aside)
+    assert source.name == "CheXpert"
 
 
 @pytest.mark.parametrize(

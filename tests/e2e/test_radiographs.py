@@ -47,6 +47,16 @@ def test_every_run_leaves_a_page_that_needs_no_network(lab: Path, name: str) -> 
     assert 'src="http' not in page and "<script" not in page
 
 
+@pytest.mark.parametrize("tuner", TUNERS)
+def test_a_run_says_what_its_backbone_learnt_from(lab: Path, tuner: str) -> None:
+    config = json.loads((lab / tuner / "config.json").read_text())
+    results = json.loads((lab / tuner / "results.json").read_text())
+    sources = json.loads((lab / "store" / "store.json").read_text())["sources"]
+    assert config["learnt_from"] == results["learnt_from"] == sources
+    assert config["marks"] == [], "one store keeps patients apart"
+    assert "The backbone learnt from" in (lab / tuner / "report.html").read_text("utf-8")
+
+
 def test_the_backbone_loads_strictly_with_timm(lab: Path) -> None:
     folder = lab / "backbone" / "model"
     config = json.loads((folder / "config.json").read_text())

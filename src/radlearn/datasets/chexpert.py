@@ -10,6 +10,7 @@ from radlearn.datasets.tables import Table, age_of, label_of, open_table, sex_of
 from radlearn.errors import InputError
 from radlearn.records.record import SetAside, Source, SourceRecord, Split, View
 
+NAME = "CheXpert"
 LABELS = (
     "No Finding",
     "Enlarged Cardiomediastinum",
@@ -52,7 +53,7 @@ def records(source: Path, options: LayoutOptions) -> Source:
         raise InputError(f"{tables[0].path} has none of the columns {', '.join(LABELS)}")
     set_aside: list[SetAside] = []
     return Source(
-        name="CheXpert",
+        name=NAME,
         label_names=names,
         licence="Stanford University Dataset Research Use Agreement",
         terms="Research use by those who signed Stanford's agreement; neither the data nor copies "

@@ -13,6 +13,7 @@ from radlearn.errors import InputError
 from radlearn.records.record import MaskFiles, SetAside, Source, SourceRecord, Split
 from radlearn.records.reports import clean_report
 
+NAME = "COVID-19 Image Data Collection"
 LABELS = ("COVID-19", "Pneumonia", "Viral", "Bacterial")
 VIRAL = {"covid-19", "sars", "mers", "mers-cov", "varicella", "influenza", "herpes", "h1n1"}
 BACTERIAL = {
@@ -55,7 +56,7 @@ def records(source: Path, options: LayoutOptions) -> Source:
         patients[row["filename"]].add(row["patientid"])
     set_aside: list[SetAside] = []
     return Source(
-        name="COVID-19 Image Data Collection",
+        name=NAME,
         label_names=LABELS,
         mask_names=("lung",),
         licence="images CC BY, CC BY-SA or CC BY-NC-SA, each its own; metadata CC BY-NC-SA 4.0",

@@ -9,6 +9,7 @@ from radlearn.datasets.tables import Table, age_of, open_table, sex_of, view_of
 from radlearn.errors import InputError
 from radlearn.records.record import SetAside, Source, SourceRecord
 
+NAME = "COVID-19 Image Repository (Hannover)"
 HOLDING = "data.csv and png/"
 NOT_EXTRA = {"patient_id", "image_id", "sex", "age"}
 
@@ -26,7 +27,7 @@ def records(source: Path, options: LayoutOptions) -> Source:
     table = open_table(path, required=("patient_id", "image_id"))
     set_aside: list[SetAside] = []
     return Source(
-        name="COVID-19 Image Repository (Hannover)",
+        name=NAME,
         label_names=("COVID-19",),
         licence="CC BY 3.0",
         terms="Free use, commercial too, naming the authors (Winther et al., Hannover Medical "

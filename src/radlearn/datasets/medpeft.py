@@ -1,11 +1,12 @@
-"""MED-PEFT's split lists (2024): `path l1 ... lC` a line, in files named train, val and test."""
+"""Split lists of MRM (2023) and MED-PEFT (2024): `path l1 ... lC` a line, in files named train, val
+and test."""
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from radlearn.datasets import chexpert, nih
+from radlearn.datasets import chexpert, nih, rsna
 from radlearn.datasets.lists import read_list
 from radlearn.datasets.options import LayoutOptions
 from radlearn.datasets.places import located, tails
@@ -14,7 +15,9 @@ from radlearn.errors import InputError
 from radlearn.records.record import SetAside, Source, SourceRecord, Split, View
 
 HOLDING = "split lists named *train*.txt, *val*.txt and *test*.txt"
-LABELS_BY_COUNT = {14: nih.LABELS, 5: chexpert.COMPETITION, 1: ("Pneumonia",)}
+LABELS_BY_COUNT = {14: nih.LABELS, 5: chexpert.COMPETITION, 1: (rsna.LABEL,)}
+NAMES_BY_COUNT = {14: nih.NAME, 5: chexpert.NAME, 1: rsna.NAME}
+OTHER = "split lists"
 NIH_NAME = re.compile(r"(\d{8})_\d{3}\.\w+")
 
 
@@ -31,15 +34,16 @@ def records(source: Path, options: LayoutOptions) -> Source:
     """The images that the lists name, their split kept; fractions of train (1, 10 %) are united.
 
     The extra column `lists` tells which lists name a record, so that a published 1 % can be
-    chosen again. Label names follow from their number: 14 NIH's, 5 CheXpert's competition labels
-    in MED-PEFT's order, 1 Pneumonia; `options.label_columns` gives others.
+    chosen again. The data set and its label names follow from the number of labels: 14 NIH's, 5
+    CheXpert's competition labels in MED-PEFT's order, 1 RSNA's Pneumonia; `options.label_columns`
+    gives others. An image that trains and validates, as CheXpert's lists have some, trains.
 
     Args:
         source: the folder of the lists, or one list.
         options: `images` is where the images are, if not in `source`; `table` one list.
 
     Raises:
-        InputError: no lists, lists of several data sets, or an image in two splits.
+        InputError: no lists, lists of several data sets, or an image in test and another split.
     """
     lists = _lists(source, options)
     set_aside: list[SetAside] = []
@@ -49,7 +53,7 @@ def records(source: Path, options: LayoutOptions) -> Source:
         what = f"{count} labels a line" if listed else "no line with an image and labels"
         raise InputError(f"{next(iter(lists))} has {what}; name as many by label-columns")
     return Source(
-        name="MED-PEFT split lists",
+        name=NAMES_BY_COUNT.get(count, OTHER) if not options.label_columns else OTHER,
         label_names=tuple(names),
         licence=options.licence or "that of the data set that the lists belong to",
         terms="The images come under the terms of their own data set (NIH ChestX-ray14, CheXpert "
@@ -113,7 +117,13 @@ def _read(lists: dict[Path, Split], set_aside: list[SetAside]) -> tuple[dict[str
             else:
                 entry = listed.setdefault(line.path, Listed(split, line.labels, []))
                 if entry.split != split:
-                    raise InputError(f"{path} has {line.path}, which {entry.lists[0]} has too")
+                    if Split.TEST in (entry.split, split):
+                        raise InputError(f"{path} has {line.path}, which {entry.lists[0]} has too")
+                    entry.split = Split.TRAIN
+                    reason = (
+                        f"{line.path} is in {entry.lists[0]} too: it trains and validates nothing"
+                    )
+                    set_aside.append(SetAside(where, reason))
                 entry.lists.append(path.stem)
     return listed, count
 

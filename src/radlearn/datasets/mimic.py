@@ -12,6 +12,7 @@ from radlearn.errors import InputError, UnreadableError
 from radlearn.records.record import SetAside, Source, SourceRecord, Split
 from radlearn.records.reports import clean_report, findings_and_impression
 
+NAME = "MIMIC-CXR"
 HOLDING = "training.csv (image_path,report_content), or files/ with mimic-cxr-2.0.0-*.csv.gz"
 PATIENT = re.compile(r"(?:^|/)p(\d{8})(?:/|$)")
 STUDY = re.compile(r"(?:^|/)s(\d{8})(?:/|$)")
@@ -53,7 +54,7 @@ def records(source: Path, options: LayoutOptions) -> Source:
         table = open_table(base, required=required)
         found = _tree(root, table, splits, official["chexpert"], options, set_aside)
     return Source(
-        name="MIMIC-CXR",
+        name=NAME,
         label_names=names,
         licence="PhysioNet Credentialed Health Data License 1.5.0",
         terms="Only for those credentialed by PhysioNet who signed its agreement; the data may not "

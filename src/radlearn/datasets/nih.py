@@ -19,6 +19,7 @@ from radlearn.datasets.tables import (
 from radlearn.errors import InputError
 from radlearn.records.record import Box, SetAside, Source, SourceRecord, Split
 
+NAME = "NIH ChestX-ray14"
 LABELS = (
     "Atelectasis",
     "Cardiomegaly",
@@ -36,6 +37,11 @@ LABELS = (
     "Hernia",
 )
 NO_FINDING = "No Finding"
+LISTS: Mapping[str, Mapping[Split, str]] = {
+    "medpeft": {split: f"medpeft_{split}_list.txt" for split in Split},
+    "official": {Split.TRAIN: "train_val_list.txt", Split.TEST: "test_list.txt"},
+}
+"""Published splits and their files; no two of them hold the same images apart."""
 BOX_SIDE = 1024  # boxes are in pixels of the published 1024 x 1024 images, whatever size is here
 HOLDING = "Data_Entry_2017*.csv and the images (images/ or images_001/images/ ...)"
 
@@ -45,7 +51,8 @@ def records(source: Path, options: LayoutOptions) -> Source:
 
     `published="medpeft"` keeps MED-PEFT's lists, `"official"` NIH's train_val_list.txt and
     test_list.txt (its validation part is carved from training later). Labels come from the table
-    either way. Extra columns: no_finding, follow_up, projection and, where RSNA's reading of the
+    either way. Extra columns: no_finding, follow_up, projection; `official` and `medpeft`, where
+    these lists lie there, kept or not: where each puts the image; and, where RSNA's reading of the
     image is given, rsna_target and rsna_class. RSNA's boxes are named Pneumonia.
 
     Raises:
@@ -58,7 +65,7 @@ def records(source: Path, options: LayoutOptions) -> Source:
     table = open_table(path, required=("Image Index", "Finding Labels", "Patient ID"))
     set_aside: list[SetAside] = []
     return Source(
-        name="NIH ChestX-ray14",
+        name=NAME,
         label_names=LABELS,
         licence="free use with acknowledgement",
         terms="Free to use; acknowledge the NIH Clinical Center as provider of the images and cite "
@@ -82,6 +89,9 @@ def _records(
     roots = [base / "images", *sorted(base.glob("images_*/images")), *sorted(base.glob("images_*"))]
     roots.append(base)
     places = _published(root, options.published)
+    others = {
+        name: _published(root, name) for name, lists in LISTS.items() if _are_there(root, lists)
+    }
     boxes, readings = _boxes(root)
     met: set[str] = set()
     for row in table:
@@ -101,6 +111,7 @@ def _records(
             "no_finding": str(int(findings == {NO_FINDING})),
             "follow_up": row.get("Follow-up #", ""),
             "projection": row.get("View Position", ""),
+            **{of: str(listed[name].split) for of, listed in others.items() if name in listed},
             **readings.get(name, {}),
         }
         yield SourceRecord(
@@ -118,16 +129,16 @@ def _records(
     note_absent(places, met, set_aside)
 
 
+def _are_there(root: Path, lists: Mapping[Split, str]) -> bool:
+    return all((root / name).is_file() for name in lists.values())
+
+
 def _published(root: Path, name: str | None) -> dict[str, Place]:
     if name is None:
         return {}
-    if name == "medpeft":
-        return read_places({s: root / f"medpeft_{s}_list.txt" for s in Split})
-    if name == "official":
-        return read_places(
-            {Split.TRAIN: root / "train_val_list.txt", Split.TEST: root / "test_list.txt"}
-        )
-    raise InputError(f"nih has no published split {name!r}; choose medpeft or official")
+    if name not in LISTS:
+        raise InputError(f"nih has no published split {name!r}; choose {' or '.join(LISTS)}")
+    return read_places({split: root / file for split, file in LISTS[name].items()})
 
 
 def _boxes(root: Path) -> tuple[dict[str, list[Box]], Mapping[str, dict[str, str]]]:

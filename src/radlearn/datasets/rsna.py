@@ -12,6 +12,7 @@ from radlearn.datasets.tables import Table, label_of, open_table
 from radlearn.errors import InputError
 from radlearn.records.record import Box, SetAside, Source, SourceRecord
 
+NAME = "RSNA Pneumonia Detection Challenge"
 LABEL = "Pneumonia"
 IMAGES = "stage_2_train_images"
 HOLDING = f"stage_2_train_labels.csv and {IMAGES}/"
@@ -34,7 +35,7 @@ def records(source: Path, options: LayoutOptions) -> Source:
     table = open_table(path, required=COLUMNS)
     set_aside: list[SetAside] = []
     return Source(
-        name="RSNA Pneumonia Detection Challenge",
+        name=NAME,
         label_names=(LABEL,),
         licence="Kaggle competition terms, non-commercial",
         terms="Non-commercial research and education under the competition's terms; the images "

@@ -10,6 +10,7 @@ from radlearn.datasets.tables import Table, open_table
 from radlearn.errors import InputError
 from radlearn.records.record import RunLengths, SetAside, Source, SourceRecord
 
+NAME = "SIIM-ACR Pneumothorax Segmentation"
 LABEL = "Pneumothorax"
 HOLDING = "a train-rle CSV and DICOM files"
 TABLES = ("*train-rle*.csv", "*train-rle*.csv.gz", "stage_2_train.csv")
@@ -33,7 +34,7 @@ def records(source: Path, options: LayoutOptions) -> Source:
         raise InputError(f"{images} is not a folder; siim looks there for DICOM files")
     set_aside: list[SetAside] = []
     return Source(
-        name="SIIM-ACR Pneumothorax Segmentation",
+        name=NAME,
         label_names=(LABEL,),
         mask_names=("pneumothorax",),
         licence="Kaggle competition terms, non-commercial",

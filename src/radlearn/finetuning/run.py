@@ -1,6 +1,7 @@
 """`radlearn finetune`: a backbone and few labels in; a model, its scores and its page out."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -25,10 +26,11 @@ from radlearn.models.backbone import BackboneConfig
 from radlearn.models.channels import with_channels
 from radlearn.models.checkpoints import MRM_PREPROCESSING, Imported, read_checkpoint
 from radlearn.models.image_size import at_size, default_side
+from radlearn.models.lineage import LEARNT_FROM, MARKS, learnt_from, marks, stores_of
 from radlearn.models.mrm import SIZES
 from radlearn.models.weights import load_backbone
 from radlearn.records.record import Split
-from radlearn.records.store import open_store
+from radlearn.records.store import Store, open_store
 from radlearn.records.transforms import Preprocessing
 
 
@@ -40,6 +42,7 @@ def finetune(config: FinetuneConfig) -> None:
     """
     stores = [open_store(path) for path in config.stores]
     task = TASKS[config.task].of(stores, config)
+    start = _start(config)
     here = compute(config.device, config.precision)
     run = RunFolder.begin(
         config.run,
@@ -51,12 +54,14 @@ def finetune(config: FinetuneConfig) -> None:
             "fingerprints": {
                 str(split): records.fingerprint() for split, records in task.records.items()
             },
+            LEARNT_FROM: learnt_from(start.imported),
+            MARKS: _marks(task, start, stores),
         },
         here.is_main,
     )
     try:
         if not run.finished:
-            _train(config, run, task, here)
+            _train(config, run, task, start, here)
         if here.is_main and not (run.path / "report.html").exists():
             task.page(run)
             console.print(f"page: {run.path / 'report.html'}")
@@ -73,6 +78,14 @@ class Start(NamedTuple):
     config: BackboneConfig
     preprocessing: Preprocessing
     imported: Imported | None
+
+
+def _marks(task: Task[Any], start: Start, stores: Sequence[Store]) -> list[str]:
+    """What has to be said of scores on the records held apart, since patients may be known."""
+    held = task.records.get(Split.TEST, task.records.get(Split.VAL))
+    if held is None:
+        return []
+    return marks(held, stores, stores_of(start.imported), learnt_from(start.imported))
 
 
 def _start(config: FinetuneConfig) -> Start:
@@ -121,8 +134,9 @@ def _tuner(config: FinetuneConfig, steps: int) -> TunerConfig:
     )
 
 
-def _train(config: FinetuneConfig, run: RunFolder, task: Task[Any], here: Compute) -> None:
-    start = _start(config)
+def _train(
+    config: FinetuneConfig, run: RunFolder, task: Task[Any], start: Start, here: Compute
+) -> None:
     train = task.records[Split.TRAIN]
     setup = Setup(config, start.preprocessing, here)
     model = _plain(config, run, task, start).to(here.device)
@@ -196,6 +210,7 @@ def _train(config: FinetuneConfig, run: RunFolder, task: Task[Any], here: Comput
         **task.facts(),
         "stored": {name: train.stores[0].info[name] for name in ("size", "fit", "bits")},
         "licences": run.config["licences"],
+        LEARNT_FROM: run.config[LEARNT_FROM],
     }
     save_tuned(run.model, model, config.tuner, start.config, start.preprocessing, info)
     run.finish(
@@ -206,6 +221,6 @@ def _train(config: FinetuneConfig, run: RunFolder, task: Task[Any], here: Comput
             **cost.as_json(),
             "records": {str(split): len(records) for split, records in task.records.items()},
             "fingerprints": run.config["fingerprints"],
-            "licences": run.config["licences"],
+            **{name: run.config[name] for name in ("licences", LEARNT_FROM, MARKS)},
         }
     )

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from radlearn.models.checkpoints import NATURAL, read_checkpoint
+from radlearn.models.lineage import Sources, learnt_from
 from radlearn.models.mrm import MRM
 from radlearn.models.published import WORDS
 from radlearn.models.weights import checked, fitted, resampled
@@ -20,10 +21,12 @@ class Started:
 
     Attributes:
         preprocessing: None where the weights saw photographs, whose statistics are not taken over.
+        learnt_from: what the weights saw, see `lineage.learnt_from`.
     """
 
     summary: str
     preprocessing: Preprocessing | None
+    learnt_from: Sources
 
 
 def start_from(path: Path, model: MRM) -> Started:
@@ -48,6 +51,7 @@ def start_from(path: Path, model: MRM) -> Started:
     return Started(
         f"started from {path} ({imported.kind}): {', '.join(said)}, {unused} tensors not used",
         None if imported.kind in NATURAL else imported.preprocessing.averaged,
+        learnt_from(imported),
     )
 
 

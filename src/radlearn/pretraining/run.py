@@ -19,6 +19,7 @@ from radlearn.errors import InputError
 from radlearn.files import replacing
 from radlearn.models.backbone import BackboneConfig, save_model
 from radlearn.models.checkpoints import MRM_PREPROCESSING
+from radlearn.models.lineage import LEARNT_FROM, Sources, united
 from radlearn.models.mrm import MRM, SIZES, MRMConfig, sized_for
 from radlearn.models.starting import start_from
 from radlearn.models.weights import backbone_state, fingerprint
@@ -129,9 +130,11 @@ def _train(
     networks = model_config(config, words)
     model = MRM(networks)
     preprocessing = replace(MRM_PREPROCESSING, size=config.image_size)
+    seen = train.licences()
     if config.init is not None:
         started = start_from(config.init, model)
         console.print(started.summary)
+        seen = united(started.learnt_from, seen)
         preprocessing = replace(started.preprocessing or preprocessing, size=config.image_size)
     model.to(here.device)
 
@@ -184,7 +187,7 @@ def _train(
     )
     if here.is_main:
         shown = val if val is not None else train
-        _write(run, model, preprocessing, train)
+        _write(run, model, preprocessing, train, seen)
         pictures = examples(model, replace(make, records=shown, augment=False), objective, here)
         pictures = replace(pictures, held_out=val is not None)
         pretraining_page(run.path, read_metrics(run.path), pictures, run.config)
@@ -223,11 +226,13 @@ def _write(
     model: MRM,
     preprocessing: Preprocessing,
     train: Selection,
+    seen: Sources,
 ) -> None:
     extra = {
         "kind": "mrm",
         "networks": asdict(model.config),
         "licences": train.licences(),
+        LEARNT_FROM: seen,
         "fingerprint": fingerprint(backbone_state(model.encoder)),
     }
     save_model(run.model, model.encoder, model.config.backbone, preprocessing, extra)

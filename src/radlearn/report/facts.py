@@ -12,7 +12,9 @@ KNOWN = {
     "seed": "Seed",
     "stores": "Stores",
     "licences": "Licences of the data",
+    "learnt_from": "The backbone learnt from",
     "fingerprints": "Fingerprints",
+    "marks": "To be said of the scores",
 }
 COMMANDS = {"pretraining": "pretrain", "finetuning": "finetune", "translation": "translate"}
 
@@ -29,8 +31,10 @@ def facts(config: Mapping[str, Any]) -> dict[str, str]:
         value = config.get(key)
         if value in (None, "", [], {}):
             continue
-        if key == "licences":
+        if key in ("licences", "learnt_from"):
             found[name] = "\n".join(_licence(one) for one in value)
+        elif key == "marks":
+            found[name] = "\n".join(value)
         elif isinstance(value, Mapping):
             found[name] = "\n".join(f"{part}: {_text(of)}" for part, of in value.items())
         else:

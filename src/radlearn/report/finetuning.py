@@ -18,6 +18,7 @@ from radlearn.report.figures import (
     roc,
     titled,
 )
+from radlearn.report.lists import lists_sections
 from radlearn.report.page import (
     Figure,
     Gallery,
@@ -80,6 +81,7 @@ def finetuning_page(
     """
     path = run / "report.html"
     sections = [*(evaluation_sections(evaluation) if evaluation else ())]
+    sections += lists_sections(evaluation or {})
     sections += [mistakes_section(mistakes), curves_section(metrics), settings(config)]
     found = facts(config)
     if evaluation:
