@@ -18,7 +18,7 @@ from radlearn.cli import call
 from radlearn.engine.log import console
 from radlearn.errors import InputError
 from radlearn.records.settings import all_cores
-from radlearn.worker import PATIENCE
+from radlearn.worker import PATIENCE, wait_for
 
 LOOK_EVERY = 0.2  # seconds
 FOREVER = -1.0
@@ -116,6 +116,7 @@ def _in_turn(tasks: Sequence[Task], out: Path) -> dict[str, str]:
             busy = "" if mine else ": another process works on it"
             console.print(f"[{number}/{len(tasks)}] {task.name}{busy}", markup=False)
             if mine:
+                wait_for(task.run)
                 try:
                     start(task.command, task.arguments)
                 except InputError as error:

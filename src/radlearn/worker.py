@@ -11,6 +11,8 @@ from filelock import FileLock, Timeout
 
 PATIENCE = 60.0
 """Seconds for a run to save and stop, or for the one before us to let go of it."""
+ORPHANED = 20.0
+"""Seconds for a run whose parent was killed: less, so that it is gone before who waits gives up."""
 
 
 def _end_with_parent() -> None:
@@ -19,11 +21,11 @@ def _end_with_parent() -> None:
         while os.read(0, 1024):
             pass
     os.kill(os.getpid(), signal.SIGTERM)
-    threading.Event().wait(PATIENCE)
+    threading.Event().wait(ORPHANED)
     os._exit(1)
 
 
-def _wait_for(run: Path) -> None:
+def wait_for(run: Path) -> None:
     """A worker whose parent was killed may still be saving this run."""
     if run.is_dir():
         with suppress(Timeout), FileLock(run / ".lock", timeout=PATIENCE):
@@ -33,7 +35,7 @@ def _wait_for(run: Path) -> None:
 def work(run: str, arguments: list[str]) -> int:
     """Carry out a command on the folder of a run; returns its exit status."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _wait_for(Path(run))
+    wait_for(Path(run))
     from radlearn.cli import main
 
     return main(arguments)

@@ -143,3 +143,49 @@ def test_a_worker_ends_with_who_started_it() -> None:
     assert process.stdin is not None
     process.stdin.close()
     assert process.wait(30) == -signal.SIGTERM
+
+
+ORPHAN = """
+import pathlib, signal, sys, threading, time
+from filelock import FileLock
+from radlearn import worker
+worker.ORPHANED = 1.0
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+threading.Thread(target=worker._end_with_parent, daemon=True).start()
+run = pathlib.Path(sys.argv[1])
+run.mkdir(parents=True)
+with FileLock(run / ".lock"):
+    (run / "begun").write_text("")
+    time.sleep(600)
+"""
+PARENT = """
+import pathlib, sys
+from radlearn import side_by_side as module
+out = pathlib.Path(sys.argv[1])
+module.WORKER = (sys.executable, "-c", sys.argv[2])
+tasks = [module.Task(n, f"cell-{n}", "sleep", (), out / "runs" / n) for n in ("a", "b")]
+module.run_tasks(tasks, out, 2)
+"""
+
+
+def test_after_kill_9_of_the_parent_a_second_start_finds_no_orphan_in_its_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(tmp_path), ORPHAN])
+    runs = [tmp_path / "runs" / name for name in "ab"]
+    deadline = time.monotonic() + 300
+    while not all((run / "begun").exists() for run in runs) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    parent.kill()
+    parent.wait()
+    free = []
+
+    def call(command: str, given: tuple[str, ...]) -> int:
+        with FileLock(Path(given[0]) / ".lock", timeout=0):
+            free.append(given[0])
+        return 0
+
+    monkeypatch.setattr(module, "call", call)
+    tasks = [task(tmp_path, name, "sleep", str(run)) for name, run in zip("ab", runs, strict=True)]
+    assert run_tasks(tasks, tmp_path, 1) == {}
+    assert free == [str(run) for run in runs]
