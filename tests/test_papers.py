@@ -17,6 +17,8 @@ from radlearn.operations import (
     finetuning_step,
     inference,
     pretraining_step,
+    segmentation,
+    segmentation_step,
     translation_forward,
     translation_step,
 )
@@ -61,6 +63,8 @@ def work() -> Iterator[tuple[str, str]]:
     tuners = [("full", 4), ("lora", 4), ("lora", 32), ("linear", 4)]
     steps = giga(*(finetuning_step(tuner, rank) for tuner, rank in tuners))
     yield "an image of its training: full; LoRA of rank 4; of rank 32; linear", steps
+    masks = giga(segmentation(), segmentation_step())
+    yield "an image of 512 px through ViT-B with UPerNet, 512 wide; of its training", masks
     networks = giga(*(passes()[name] for name in ("G_ab", "D_b", "R")))
     yield "a slice of 256 px through RegGAN's G; D; R", networks
     yield (

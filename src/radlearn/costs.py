@@ -11,6 +11,8 @@ from radlearn.operations import (
     finetuning_step,
     inference,
     pretraining_step,
+    segmentation,
+    segmentation_step,
     translation_step,
 )
 from radlearn.recipe import Recipe, TranslationRecipe
@@ -26,17 +28,19 @@ TRAINING: Mapping[str, int] = {
     "rsna": 25_184,
     "covid": 354,
     "viral": 296,
+    "siim": 8_433,
     "mimic": 370_000,
     "brats": 8_457,
 }
 """Images, records or slices that train: the lengths of the published lists; of CheXpert a hundred
-times what the published 1 % holds; of MIMIC-CXR in round figures."""
+times what the published 1 % holds; 70 % of SIIM's 12,047; of MIMIC-CXR in round figures."""
 HELD_APART: Mapping[str, tuple[int, int]] = {
     "nih": (11_219, 22_433),
     "chexpert": (5_000, 668),
     "rsna": (1_500, 3_000),
     "covid": (51, 104),
     "viral": (45, 85),
+    "siim": (1_205, 2_409),
 }
 """Images that validate and that test: the lengths of the published lists; MIMIC-CXR has none."""
 
@@ -100,6 +104,10 @@ def _finetuning(flags: Mapping[str, Any]) -> Cost:
     images = steps * flags["batch"]
     val, test = (sum(HELD_APART[name][at] for name in data) for at in (0, 1))
     answered = (flags["evaluations"] + 1) * val + test
+    if flags.get("task") == "segmentation":
+        shape = flags["image_size"], flags["decoder_width"]
+        operations = images * _mask_step(*shape) + answered * _mask(*shape)
+        return Cost(1, images, operations, "transformer")
     rank = flags.get("rank", FinetuneConfig.rank)
     operations = images * _step(flags["tuner"], rank) + answered * _answer()
     return Cost(1, images, operations, "transformer")
@@ -114,3 +122,4 @@ def _translation(flags: Mapping[str, Any], name: str) -> Cost:
 _record, _step, _answer, _pair = map(
     cache, (pretraining_step, finetuning_step, inference, translation_step)
 )
+_mask_step, _mask = map(cache, (segmentation_step, segmentation))

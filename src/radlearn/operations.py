@@ -19,6 +19,7 @@ from radlearn.adapters import TunerConfig, adapter_named
 from radlearn.models.backbone import BackboneConfig, build_classifier
 from radlearn.models.mrm import MRM, SIZES, mask_patches
 from radlearn.models.report_decoder import ReportDecoder
+from radlearn.models.segmenter import Segmenter, build_segmenter
 from radlearn.translation.modes import MODES
 from radlearn.translation.networks import NetworksConfig, Size, build_networks
 from radlearn.translation.terms import translation_phases
@@ -90,6 +91,19 @@ def pretraining_step(size: str = "base") -> int:
     return counted(see) + counted(read)
 
 
+def segmentation_step(side: int = 512, width: int = 512) -> int:
+    """Operations of an image of a training step of MRM's UPerNet, with its auxiliary head."""
+    model, images = _segmenter(side, width)
+    return counted(lambda: _backward(*model.with_auxiliary(images)))
+
+
+def segmentation(side: int = 512, width: int = 512) -> int:
+    """Operations of a mask, whole image at once."""
+    model, images = _segmenter(side, width)
+    with torch.no_grad():
+        return counted(lambda: model(images))
+
+
 def translation_step(mode: str, host: str = "resnet", size: Size = "paper", side: int = 256) -> int:
     """Operations of a step of translation of one pair of slices: generators, R and critics."""
     with torch.device("meta"):
@@ -113,6 +127,12 @@ def translation_forward(size: Size = "paper", side: int = 256) -> Mapping[str, i
         a = torch.zeros(1, 1, side, side)
         given = {"G_ab": (a,), "D_b": (a,), "R": (a, a)}
         return {name: counted(partial(nets[name], *given[name])) for name in nets}
+
+
+def _segmenter(side: int, width: int) -> tuple[Segmenter, Tensor]:
+    with torch.device("meta"):
+        model = build_segmenter(BackboneConfig(VIT, {"img_size": side}), 1, width)
+    return model, _images(model.backbone, side)
 
 
 def _classifier(architecture: str, side: int, labels: int) -> nn.Module:
