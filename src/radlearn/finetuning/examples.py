@@ -14,7 +14,7 @@ from radlearn.records.record import Split
 from radlearn.records.store import Need, Selection, Store, select
 
 Keep = Callable[[Split, Selection], Bool[np.ndarray, "records"]]
-Studies = tuple[Int64[np.ndarray, "pictures"], ...]
+Studies = tuple[Int64[np.ndarray, "_"], ...]
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,7 +32,7 @@ from radlearn.records.record import Split
 from radlearn.records.store import Selection, Store
 from radlearn.report.finetuning_targets import targets_page
 
-Truth = Float32[np.ndarray, "examples columns"]
+Truth = Float32[np.ndarray, "_ columns"]  # of each split: as many as it has examples
 Chosen = dict[Split, tuple[Examples, Truth]]
 
 
@@ -163,7 +163,7 @@ class PictureTask(Task[Outputs]):
             outputs = of_studies(outputs, batch["study"], len(batch["truth"]))
         return self.loss(outputs, batch["truth"])
 
-    def answers(self, outputs: Outputs, split: Split) -> Outputs:
+    def answers(self, outputs: Outputs, split: Split) -> Float[np.ndarray, "examples outputs"]:
         """One a study where studies are pooled."""
         studies = self.examples[split].studies
         if studies is None:
