@@ -89,6 +89,25 @@ def test_the_written_table_holds_the_scores(tmp_path: Path, recipe: Recipe) -> N
     assert f"{value:.3f}" in (tmp_path / "report.html").read_text()
 
 
+def test_a_table_of_costs_has_a_line_a_row_the_best_first(tmp_path: Path, recipe: Recipe) -> None:
+    recipe = replace(recipe, costs=True, against="lora")
+    finish(tmp_path, recipe)
+    for cell in recipe.cells():
+        place = run_of(tmp_path, cell) / "results.json"
+        measured = {"parameters_trained": 1234, "seconds_per_step": 0.25 + cell.seed}
+        peak = {"peak_memory": 2**30 if cell.seed else None}
+        write_json(place, json.loads(place.read_text()) | measured | peak)
+    write_table(recipe, tmp_path, 100, "radlearn compare grid.toml")
+    written = json.loads((tmp_path / "results.json").read_text())
+    assert all(one["seconds_per_step"] == 0.75 for one in written["costs"])
+    assert {"lora" in one["first"] + one["second"] for one in written["differences"]} == {True}
+    text = (tmp_path / "table.md").read_text()
+    lines = text.split("**What it costs**")[1].splitlines()[4:8]
+    assert all(line.endswith("| 1,234 | 1,024 | 0.750 |") for line in lines)
+    assert "mrm" in lines[0] and "scratch" in lines[3]
+    assert "What it costs" in (tmp_path / "report.html").read_text()
+
+
 def test_runs_on_different_splits_are_not_put_in_one_table(tmp_path: Path, recipe: Recipe) -> None:
     finish(tmp_path, recipe)
     last = run_of(tmp_path, recipe.cells()[-1]) / "results.json"

@@ -30,6 +30,8 @@ from radlearn.errors import InputError
 from radlearn.models.backbone import backbone_family
 
 WEIGHTS = "added.safetensors"
+MOST = 16
+"""Prompts, or units of a bottleneck, by the features that a backbone ends in."""
 
 Into = Callable[[nn.Module, TunerConfig], None]
 
@@ -166,6 +168,11 @@ def attach(model: nn.Module, config: TunerConfig, into: Into) -> nn.Module:
     """
     refuse(config, "options")
     backbone = backbone_of(model)
+    if config.rank > MOST * backbone.num_features:  # type: ignore[operator]
+        raise InputError(
+            f"a rank of {config.rank} is more than {MOST} times what the backbone is wide; give "
+            "--rank less"
+        )
     freeze_backbone(model)
     remember_backbone(model)
     into(backbone, config)

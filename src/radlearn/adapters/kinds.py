@@ -128,7 +128,9 @@ def _vblora(config: TunerConfig, shapes: Shapes) -> dict[str, Any]:
 
 KINDS: dict[str, Kind] = {
     "lora-all": Kind("LORA", _lora(), "low-rank updates", "Hu et al., 2022"),
-    "rslora": Kind("LORA", _lora(use_rslora=True), "LoRA scaled by 1 / sqrt(rank)", "2312.03732"),
+    "rslora": Kind(
+        "LORA", _lora(use_rslora=True), "LoRA scaled by 1 / sqrt(rank)", "arXiv:2312.03732"
+    ),
     "dora": Kind("LORA", _lora(use_dora=True), "LoRA, and a length a column", "Liu et al., 2024"),
     "pissa": Kind(
         "LORA",
@@ -141,21 +143,21 @@ KINDS: dict[str, Kind] = {
         "LORA",
         _lora(init_lora_weights="olora"),
         "LoRA that starts as orthonormal directions of the weight",
-        "2406.01775",
+        "arXiv:2406.01775",
         rewrites=True,
     ),
     "orthogonal": Kind(
         "LORA",
         _lora(init_lora_weights="orthogonal"),
         "LoRA that starts as orthogonal factors",
-        "peft",
+        "",
         "rank, an even number",
     ),
     "mica": Kind(
         "LORA",
         _lora(init_lora_weights="mica"),
         "LoRA's A, its B being the smallest singular vectors",
-        "2604.01694",
+        "arXiv:2604.01694",
     ),
     "adalora": Kind(
         "ADALORA",
@@ -177,45 +179,47 @@ KINDS: dict[str, Kind] = {
     ),
     "glora": Kind("GLORA", _ranks(), "scales and shifts of weight and bias", "Chavan et al., 2023"),
     "delora": Kind("DELORA", _ranks(), "normalised LoRA and its strength", "Bini et al., 2025"),
-    "deft": Kind("DEFT", _ranks(), "low-rank directions, taken out and put in", "peft"),
+    "deft": Kind("DEFT", _ranks(), "low-rank directions, taken out and put in", ""),
     "lily": Kind(
         "LILY",
         _ranks(8),
         "LoRA whose B is shared by layers",
-        "2407.09946",
+        "arXiv:2407.09946",
         "rank / 8",
         mergeable=False,
     ),
-    "loha": Kind("LOHA", _ranks(1, "alpha"), "products of two low-rank updates", "2108.06098"),
-    "lokr": Kind("LOKR", _ranks(1, "alpha"), "Kronecker products", "2309.14859"),
+    "loha": Kind(
+        "LOHA", _ranks(1, "alpha"), "products of two low-rank updates", "arXiv:2108.06098"
+    ),
+    "lokr": Kind("LOKR", _ranks(1, "alpha"), "Kronecker products", "arXiv:2309.14859"),
     "peanut": Kind(
-        "PEANUT", _ranks(), "updates that a small net makes of the weight", "2410.01870"
+        "PEANUT", _ranks(), "updates that a small net makes of the weight", "arXiv:2410.01870"
     ),
-    "psoft": Kind(
-        "PSOFT", _psoft, "rotations among the largest singular vectors", "peft", "rank / 8"
-    ),
-    "miss": Kind("MISS", _ranks(8), "shards of the weight, shared", "2409.15371", "rank / 8"),
-    "osf": Kind("OSF", _osf, "the smallest singular directions", "peft", "number of directions"),
+    "psoft": Kind("PSOFT", _psoft, "rotations among the largest singular vectors", "", "rank / 8"),
+    "miss": Kind("MISS", _ranks(8), "shards of the weight, shared", "arXiv:2409.15371", "rank / 8"),
+    "osf": Kind("OSF", _osf, "the smallest singular directions", "", "number of directions"),
     "ia3": Kind("IA3", _ia3, "a scale an output", "Liu et al., 2022", ""),
     "vera": Kind(
         "VERA", _ranks(64), "scales of random factors", "Kopiczko et al., 2024", "rank / 64"
     ),
-    "pvera": Kind("PVERA", _ranks(64), "VeRA that draws its scales", "2512.07703", "rank / 64"),
+    "pvera": Kind(
+        "PVERA", _ranks(64), "VeRA that draws its scales", "arXiv:2512.07703", "rank / 64"
+    ),
     "randlora": Kind(
-        "RANDLORA", _ranks(8), "scales of random factors, full rank", "2502.00987", "rank / 8"
+        "RANDLORA", _ranks(8), "scales of random factors, full rank", "arXiv:2502.00987", "rank / 8"
     ),
     "tinylora": Kind(
         "TINYLORA",
         lambda config, shapes: {"u": 16 * config.rank},
         "one vector for all layers",
-        "2602.04118",
+        "arXiv:2602.04118",
         "length / 16",
     ),
     "unilora": Kind(
         "UNILORA",
         lambda config, shapes: {"r": config.rank, "theta_d_length": 64 * config.rank},
         "one vector, of which all of LoRA is made",
-        "2506.00799",
+        "arXiv:2506.00799",
         "rank, and length / 64",
         same_start=False,
     ),
@@ -223,7 +227,7 @@ KINDS: dict[str, Kind] = {
         "VBLORA",
         _vblora,
         "LoRA out of one bank of vectors",
-        "2405.15179",
+        "arXiv:2405.15179",
         "rank, and vectors / 64",
         same_start=False,
     ),
@@ -243,12 +247,12 @@ KINDS: dict[str, Kind] = {
         "side of a block",
     ),
     "hra": Kind("HRA", _ranks(2), "reflections", "Yuan et al., 2024", "reflections / 2"),
-    "road": Kind("ROAD", _road, "a rotation a pair of outputs", "2409.00119", ""),
+    "road": Kind("ROAD", _road, "a rotation a pair of outputs", "arXiv:2409.00119", ""),
     "c3a": Kind(
         "C3A",
         lambda c, s: {"block_size": s.factor(max(1, s.common // c.rank)), "init_weights": True},
         "circular convolutions",
-        "2407.19342",
+        "arXiv:2407.19342",
         "convolutions a row, at least",
     ),
     "fourierft": Kind(
@@ -262,7 +266,7 @@ KINDS: dict[str, Kind] = {
         "WAVEFT",
         lambda c, s: {"n_frequency": s.coefficients(648 * c.rank)},
         "coefficients of the update's wavelets",
-        "peft",
+        "",
         "coefficients / 648",
     ),
     "shira": Kind(
@@ -273,22 +277,22 @@ KINDS: dict[str, Kind] = {
         "as many as LoRA's",
     ),
     "supertuning": Kind(
-        "SUPERTUNING", lambda c, s: {}, "the largest 1 % of weights", "2607.09287", ""
+        "SUPERTUNING", lambda c, s: {}, "the largest 1 % of weights", "arXiv:2607.09287", ""
     ),
     "adamss": Kind(
         "ADAMSS",
         lambda config, shapes: {"subspace_rank": config.rank},
         "LoRA in subspaces of the weight",
-        "peft",
+        "",
         "rank of a subspace",
     ),
     "frod": Kind(
         "FROD",
         lambda config, shapes: {"progressbar": False},
         "sparse scales of factors that layers share",
-        "peft",
+        "",
         "",
         families=("vit", "other"),
     ),
-    "beft": Kind("BEFT", lambda c, s: {}, "shifts of outputs", "2509.15974", ""),
+    "beft": Kind("BEFT", lambda c, s: {}, "shifts of outputs", "arXiv:2509.15974", ""),
 }
