@@ -20,9 +20,10 @@ SHOWN = 5  # names of what did not match
 class ImportConfig:
     """Say what a file of weights is, what of it matched, and what preprocessing belongs to it.
 
-    Known by their content: MRM.pth; MAE and CXR-MAE; ViTs of timm; ViT and ViTMAE of Hugging Face;
-    MED-PEFT's fine-tuned files; RegGAN's networks; folders of all of these, and our own. With --out
-    it becomes a folder: a backbone for --init, or a model that predicts.
+    Known by their content: MRM.pth; MAE and CXR-MAE; ViTs, Swins and ConvNeXts of timm; these, MAE,
+    DINOv2 and DINOv3 of Hugging Face; MED-PEFT's fine-tuned files; RegGAN's networks; folders of
+    all of these, and our own. With --out it becomes a folder: a backbone for --init, or a model
+    that predicts.
 
     Example: radlearn import MRM.pth --out models/mrm
     Example: radlearn import netG_A2B.pth --out models/t1-to-t2 --source T1 --target T2
@@ -32,6 +33,8 @@ class ImportConfig:
     """A file of weights, or a folder."""
     out: Path | None = None
     """Folder to write; without it the file is only described."""
+    model: str | None = None
+    """Timm's name of the architecture, where a file does not say it."""
     heads: int | None = None
     """Of the backbone, which shapes do not say [by its width]."""
     decoder_heads: int | None = None
@@ -82,7 +85,7 @@ def import_weights(config: ImportConfig) -> None:
     if config.out is not None and config.out.exists() and any(config.out.iterdir()):
         raise InputError(f"{config.out} is not empty; choose another folder")
     base = _base(config)
-    found = open_checkpoint(config.file, config.heads, base)
+    found = open_checkpoint(config.file, config.heads, base, config.model)
     if isinstance(found, ImportedNetworks):
         _networks(config, found)
     else:
