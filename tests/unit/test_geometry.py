@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from radlearn.errors import UnreadableError
 from radlearn.records.geometry import (
@@ -14,9 +15,11 @@ from radlearn.records.geometry import (
     fitted,
     fitted_mask,
     placement,
+    unfitted,
     unplaced,
 )
-from radlearn.records.record import Box
+from radlearn.records.phantoms import phantom
+from radlearn.records.record import NOT_ANNOTATED, Box
 
 FITS = get_args(Fit)
 
@@ -90,3 +93,66 @@ def test_every_shape_fits_and_comes_back_in_its_shape(height: int, width: int, f
     assert seen.size and (seen == 255).all()
     if fit != "crop" and min(height, width) >= 40:
         assert abs(seen.shape[1] / seen.shape[0] / (width / height) - 1) < 0.25
+
+
+def classes(height: int, width: int) -> np.ndarray:
+    drawn = np.zeros((height, width), np.uint8)
+    drawn[: height // 2, : width // 3] = 1
+    drawn[height // 2 :, width // 3 : width // 2] = 2
+    drawn[:, -(width // 5) :] = NOT_ANNOTATED
+    return drawn
+
+
+@given(st.integers(8, 60), st.integers(8, 60), st.sampled_from(FITS))
+def test_no_pixel_changes_where_nothing_was_resized(height: int, width: int, fit: Fit) -> None:
+    side = max(height, width) if fit == "pad" else min(height, width)
+    if fit == "stretch":
+        height = width = side
+    drawn = classes(height, width)
+    back = unfitted(fitted_mask(drawn, height, width, side, fit), height, width, fit)
+    top, left = -((side - height) // 2), -((side - width) // 2)
+    if fit == "crop":
+        np.testing.assert_array_equal(
+            back[top : top + side, left : left + side], drawn[top : top + side, left : left + side]
+        )
+        assert not back[:top].any() and not back[:, :left].any(), "what was cut off is background"
+    else:
+        np.testing.assert_array_equal(back, drawn)
+
+
+@given(st.integers(1, 90), st.integers(1, 90), st.integers(8, 64), st.sampled_from(FITS))
+def test_a_full_mask_stays_full_and_an_empty_one_empty(
+    height: int, width: int, size: int, fit: Fit
+) -> None:
+    for value in (0, 1, 7, NOT_ANNOTATED):
+        square = np.full((size, size), value, np.uint8)
+        back = unfitted(square, height, width, fit)
+        assert back.shape == (height, width)
+        place = placement(height, width, size, fit)
+        shows = place.height <= size and place.width <= size
+        assert set(np.unique(back)) <= ({value} if shows else {value, 0})
+        assert (back == value).any()
+
+
+@pytest.mark.parametrize("fit", FITS)
+@pytest.mark.parametrize(("height", "width"), [(301, 257), (256, 256), (190, 310)])
+@pytest.mark.parametrize("size", [160, 224])
+def test_the_lungs_come_back_from_their_square(
+    fit: Fit, height: int, width: int, size: int
+) -> None:
+    lungs = np.asarray(
+        Image.fromarray(phantom(3, 0, 1, 256).lung_mask).resize((width, height)), np.uint8
+    )
+    lungs[: height // 2] *= 2  # two classes
+    square = fitted_mask(lungs, height, width, size, fit)
+    back = unfitted(square, height, width, fit)
+    seen = unfitted(np.ones((size, size), np.uint8), height, width, fit) > 0
+    for value in (1, 2):
+        one, other = (lungs == value) & seen, back == value
+        assert 2 * (one & other).sum() / (one.sum() + other.sum()) > 0.98
+
+
+def test_a_class_needs_no_half_where_three_meet() -> None:
+    drawn = np.zeros((4, 4), np.uint8)
+    drawn[:2, :2], drawn[:2, 2:], drawn[2:, :1] = 1, 2, 1
+    assert fitted_mask(drawn, 4, 4, 1, "pad").tolist() == [[1]], "6 of 16, as background; 2 has 4"

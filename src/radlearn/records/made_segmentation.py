@@ -6,6 +6,7 @@ with the note that places are kept (PS3.3 A.51.4: plane position, orientation an
 absent where the Derivation Image macro is there).
 """
 
+import copy
 import hashlib
 import warnings
 from collections.abc import Iterator, Sequence
@@ -164,8 +165,7 @@ def _stand_in(header: Dataset) -> Dataset:
     everything). So the source appears as the plainest class of its geometry; what refers to it is
     given the true class afterwards.
     """
-    source = Dataset()
-    source.update({element.tag: element for element in header if element.tag.group != 0x7FE0})
+    source = copy.deepcopy(header)
     source.remove_private_tags()
     for keyword in FUNCTIONAL_GROUPS:
         source.pop(keyword, None)
