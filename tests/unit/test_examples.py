@@ -107,8 +107,11 @@ def test_exclusive_labels_make_classes_and_others_are_refused() -> None:
     both = made(**{"label:B": [1.0] * COUNT})
     with pytest.raises(InputError, match=r"more than one of these labels.*multi-label"):
         SingleLabel.of([both], config(task="single-label"))
+    alone = made(**{"label:B": [0.0] * COUNT})
+    with pytest.raises(InputError, match=r"nothing to tell apart.*have A;"):
+        SingleLabel.of([alone], config(task="single-label"))
     with pytest.raises(InputError, match="no training record is B"):
-        SingleLabel.of([made(**{"label:B": [0.0] * COUNT})], config(task="single-label"))
+        SingleLabel.of([alone], config(task="single-label", labels=("A", "B")))
 
 
 def test_every_split_keeps_what_is_known_only() -> None:

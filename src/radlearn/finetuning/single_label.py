@@ -33,7 +33,7 @@ class SingleLabel(PictureTask):
     @classmethod
     def of(cls, stores: Sequence[Store], config: FinetuneConfig) -> Self:
         if config.target is None:
-            labels = config.labels or _label_names(stores)
+            labels = config.labels or _label_names(stores, config)
             chosen = choose_known(
                 stores,
                 config,
@@ -107,14 +107,19 @@ def named(truth: Float32[np.ndarray, "examples"], classes: Sequence[str]) -> np.
     return np.array([None if np.isnan(at) else classes[int(at)] for at in truth], object)
 
 
-def _label_names(stores: Sequence[Store]) -> tuple[str, ...]:
+def _label_names(stores: Sequence[Store], config: FinetuneConfig) -> tuple[str, ...]:
+    """All labels that a training record has."""
     names = tuple(dict.fromkeys(name for store in stores for name in store.label_names))
-    if len(names) < 2:
+    whole = select(stores, split=Split.TRAIN, view=config.view, needs={"image"})
+    there = (whole.labels(names, config.uncertain) == 1).any(axis=0)
+    found = tuple(name for name, some in zip(names, there, strict=True) if some)
+    if len(found) < 2:
         raise InputError(
-            f"the stores have the labels {', '.join(names) or 'none'}, of which one cannot be "
-            "chosen; learn a column of text by --target, or a label by --task multi-label"
+            f"there is nothing to tell apart: of the labels {', '.join(names) or '(none)'} the "
+            f"training records have {', '.join(found) or 'none'}; learn a column by --target, or a "
+            "label by --task multi-label"
         )
-    return names
+    return found
 
 
 def _exclusive(
