@@ -31,6 +31,8 @@ MAY_DIFFER = {
 """Settings that runs on one curve need not share: the labels, the seed, and how long to train."""
 
 
+FEW = 30
+"""With fewer scored patients the plan warns that its intervals are too narrow."""
 LEAST = 10
 """Positives, and negatives, that a label needs among the scored records to count in the mean."""
 
@@ -114,6 +116,10 @@ def plan(config: PlanConfig) -> dict[str, Any]:
     fitted = fit_curve(runs, config.seed)
     sign = 1 if measured[0].higher else -1
     facts = facts_of(runs, fitted, back_test(runs, config.seed), config.times, sign)
+    if (patients := len(set(measured[0].patients))) < FEW:
+        facts["notes"].append(
+            f"only {patients} patients are scored, too few for an interval to hold what it says"
+        )
     return {
         "format": 1,
         "metric": measured[0].metric,
@@ -122,7 +128,7 @@ def plan(config: PlanConfig) -> dict[str, Any]:
         "mean_of": columns,
         "fingerprint": fingerprint,
         "records": len(measured[0].ids),
-        "patients": len(set(measured[0].patients)),
+        "patients": patients,
         "config": {"split": config.split, "resamples": config.resamples, "seed": config.seed},
         "runs": [
             {"run": name, "labels": int(n), "seed": _config(run).get("seed"), "score": sign * score}

@@ -1,14 +1,13 @@
 """Learning curves: what is foretold holds as often as it says, and never falls with labels."""
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from radlearn.metrics.learning_curve import Runs, amounts_of, back_test, fit_curve
 from radlearn.metrics.learning_curve_facts import facts_of
-
-True_ = Callable[[float], float]
 
 
 def simulated(
@@ -20,7 +19,7 @@ def simulated(
     power: float = 0.4,
     resamples: int = 150,
     patients: int = 120,
-) -> tuple[Runs, True_]:
+) -> tuple[Runs, Callable[[float], float]]:
     """Runs whose scores are means over patients, with noise of seeds that falls with labels."""
     rng = np.random.default_rng(seed)
 
@@ -74,7 +73,7 @@ def test_more_labels_never_hurt_and_nothing_passes_the_bound(drop: float) -> Non
     assert (np.diff(everything, axis=1) >= -1e-12).all()
     assert everything.max() <= 1 + 1e-12
     intervals = [fitted.predict(labels) for labels in along]
-    assert all(a.high <= b.high and a.low <= b.low for a, b in zip(intervals, intervals[1:]))  # noqa: B905, RUF007
+    assert all(a.high <= b.high and a.low <= b.low for a, b in pairwise(intervals))
 
 
 def test_seeds_and_patients_both_enter() -> None:
@@ -129,6 +128,10 @@ def test_what_scatters_about_the_curve_is_not_taken_for_certain() -> None:
     fitted = fit_curve(Runs(labels, rough, np.tile(rough, (300, 1)), (0.0, 1.0)))
     found = fitted.predict(1600)
     assert fitted.misfit > 0.01 and found.high - found.low > 0.02
+    falling = np.array([0.9, 0.5, 0.7])
+    flat = fit_curve(Runs(labels[:3], falling, np.tile(falling, (300, 1)), (0.0, 1.0)))
+    found = flat.predict(400)
+    assert flat.misfit > 0.1 and found.high - found.low > 0.2
 
 
 def test_where_less_is_better_everything_is_turned_round() -> None:

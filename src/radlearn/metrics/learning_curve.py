@@ -219,12 +219,12 @@ def _slope(scores: np.ndarray, labels: np.ndarray, weight: np.ndarray) -> np.nda
 
 
 def _misfit(amounts: Amounts, variance: np.ndarray, bounds: tuple[float, float]) -> float:
-    """By moments: what the residuals are beyond their expectation, three parameters fitted."""
-    spare = len(amounts.labels) - 3
-    if not spare:
-        return 0.0
+    """By moments: what the residuals are beyond their expectation, all parameters fitted."""
     weight = 1 / variance
     curve = _least_squares(amounts.score[None], amounts.labels, weight, bounds)
+    spare = len(amounts.labels) - (3 if curve.b[0] > 0 else 1)  # a flat line has its height alone
+    if not spare:
+        return 0.0
     residual = amounts.score - curve.at(amounts.labels)[0]
     beyond = float(weight @ residual**2) - spare
     return float(np.sqrt(max(beyond, 0) / weight.sum() * len(weight) / spare))
