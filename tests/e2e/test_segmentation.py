@@ -17,9 +17,10 @@ from PIL import Image
 from e2e.conftest import run
 from radlearn.errors import InputError
 from radlearn.evaluate import EvaluateConfig, evaluate_run
-from radlearn.files import read_json
+from radlearn.files import read_json, write_json
 from radlearn.finetuning.segmentation import MASKS, unpacked
 from radlearn.metrics.segmentation import mask_score
+from radlearn.records.record import NOT_ANNOTATED
 from radlearn.records.store import open_store
 
 STEPS = 24
@@ -181,3 +182,44 @@ def test_stores_without_masks_or_with_empty_ones_are_refused(
         from radlearn.records.store import Split, select
 
         select([open_store(store)], split=Split.TRAIN, needs=frozenset({"mask"}))
+
+
+def test_another_store_is_answered_as_the_own_one_is(
+    lab: Path, segmented: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there = tmp_path / "run"
+    shutil.copytree(segmented / "lora", there)
+    own = evaluate_run(there, EvaluateConfig(resamples=20))["mean"]["scores"]["dice"]["value"]
+    assert run("evaluate", there, "--on", lab / "store", "--resamples", 20) == 0
+    found = read_json(there / "on" / "store" / "evaluation.json", "an evaluation")
+    assert found["mean"]["scores"]["dice"]["value"] == pytest.approx(own, abs=0.01)
+    assert (there / "on" / "store" / "report.html").exists()
+    swapped = tmp_path / "swapped"
+    shutil.copytree(lab / "store", swapped)
+    rows = pl.read_parquet(swapped / "records.parquet")
+    turned = {"train": "test", "test": "train"}
+    rows.with_columns(pl.col("split").replace(turned)).write_parquet(swapped / "records.parquet")
+    assert run("evaluate", there, "--on", swapped) == 2
+    assert "was trained on" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_several_classes_and_pixels_that_nobody_annotated(lab: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    shutil.copytree(lab / "store", store)
+    for file in store.glob("masks-*.npy"):
+        masks = np.load(file)
+        masks[:, :, 32:] *= 2
+        masks[:, :8] = NOT_ANNOTATED
+        np.save(file, masks)
+    info = read_json(store / "store.json", "a store")
+    write_json(store / "store.json", info | {"mask_names": ["right lung", "left lung"]})
+    out, small = tmp_path / "run", ("--steps", 12, "--lr", 3e-3, "--tuner", "full")
+    assert run(*command(lab, out, *small)[:1], store, *command(lab, out, *small)[2:]) == 0
+    found = evaluate_run(out, EvaluateConfig(resamples=20))
+    assert list(found["classes"]) == ["right lung", "left lung"]
+    for one in found["classes"].values():
+        assert one["scores"]["dice"]["value"] > 0.3
+    drawn = [unpacked(png) for png in pl.read_parquet(out / MASKS)["mask"]]
+    assert set(np.unique(drawn)) == {0, 1, 2}
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "Segmentation of right lung, left lung" in page

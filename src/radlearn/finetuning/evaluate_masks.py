@@ -22,6 +22,8 @@ from radlearn.report.page import Section
 from radlearn.report.segmentation import differences_section, side_by_side
 
 SETTINGS = ("split", "resamples", "seed")
+ELSEWHERE = "on"
+"""Folder of a run for what it answered on other stores."""
 
 
 def evaluate_segmentation(run: Path, config: EvaluateConfig) -> dict[str, Any]:
@@ -42,7 +44,7 @@ def evaluate_segmentation(run: Path, config: EvaluateConfig) -> dict[str, Any]:
     evaluation = {
         "format": 1,
         "task": "segmentation",
-        "run": run.resolve().name,
+        "run": _name(run),
         "fingerprint": fingerprint_of(run, config.split),
         "records": len(scored.ids),
         "patients": resamples.patients,
@@ -106,6 +108,12 @@ def measured(run: Path, config: EvaluateConfig) -> Measured:
     scored = mask_scores_of(run, config.split)
     dice = dict(zip(scored.classes, scored.values["dice"].T, strict=True))
     return measured_column("Dice", scored.ids, scored.patients, dice)
+
+
+def _name(run: Path) -> str:
+    place = run.resolve()
+    where = f"{place.parents[1].name} on " if place.parent.name == ELSEWHERE else ""
+    return f"{where}{place.name}"
 
 
 def _elsewhere(run: Path, store: Path, split: str) -> Path:
