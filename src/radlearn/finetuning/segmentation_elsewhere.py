@@ -10,12 +10,11 @@ from radlearn.engine.folder import RunFolder, finished_run
 from radlearn.engine.log import console
 from radlearn.errors import InputError
 from radlearn.files import read_json, write_json
+from radlearn.finetuning.evaluate_masks import ELSEWHERE
 from radlearn.finetuning.segmentation import NEEDS, Segmentation, drawn_on
 from radlearn.finetuning.segmentation_predict import load_segmenter
 from radlearn.records.record import Split
 from radlearn.records.store import Selection, open_store, select
-
-ELSEWHERE = "on"
 
 
 def answered_on(run: Path, place: Path, split: str) -> Path:
