@@ -61,7 +61,8 @@ class Classifier:
     def facts(self) -> dict[str, Any]:
         return {
             "preprocessing": vars(self.tuned.preprocessing),
-            "labels": list(self.tuned.labels),
+            "task": self.tuned.task,
+            **self.tuned.reading.facts(),
             "stored": dict(self.tuned.stored),
             "licences": [dict(one) for one in self.tuned.licences],
         }

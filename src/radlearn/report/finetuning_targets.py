@@ -143,7 +143,7 @@ def _agreement(points: Points) -> Figure:
 
     def draw(axes: Axes) -> None:
         axes.plot([low, high], [low, high], color=LIGHT["quiet"], lw=0.8, ls=":")
-        axes.scatter(*pairs.T, 14, LIGHT[style.colour], alpha=0.6, lw=0)
+        axes.scatter(pairs[:, 0], pairs[:, 1], 14, LIGHT[style.colour], alpha=0.6, lw=0)
         axes.set_aspect("equal")
         axes.set_xlabel("true")
         axes.set_ylabel("predicted")
