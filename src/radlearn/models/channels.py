@@ -52,8 +52,9 @@ def grey_input(
     if weight is None or weight.ndim != 4 or weight.shape[1] != 3:
         raise InputError(f"the weights have no {name} of three channels; leave --channels out")
     mean, std = (value.expand(3, 1, 1) for value in preprocessing.statistics(weight))
-    folded = {name: (weight * (one.std / std)).sum(1, keepdim=True)}
-    shift = ((one.mean - mean) / std * weight).sum((1, 2, 3))
+    grey_mean, grey_std = one.statistics(weight)
+    folded = {name: (weight * (grey_std / std)).sum(1, keepdim=True)}
+    shift = ((grey_mean - mean) / std * weight).sum((1, 2, 3))
     if shift.any():
         convolution = model.get_submodule(first)
         padded = getattr(convolution, "padding", None) not in (0, (0, 0))

@@ -31,7 +31,7 @@ def at_size(config: BackboneConfig, side: int) -> BackboneConfig:
     with torch.device("meta"):
         model: Any = config.create(num_classes=0)
     arguments = {**config.model_args, "img_size": side}
-    embed = getattr(model, "patch_embed", None)
+    embed: Any = getattr(model, "patch_embed", None)
     if hasattr(embed, "patch_size"):
         whole_patches(side, embed.patch_size[0], config.architecture)
     stride = model.feature_info[-1]["reduction"] if getattr(model, "feature_info", None) else 1

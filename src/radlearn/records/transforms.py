@@ -158,5 +158,6 @@ def normalised(
     grey = images.float().div(255)
     mean, std = preprocessing.mean, preprocessing.std
     if isinstance(mean, tuple) or isinstance(std, tuple):
-        mean, std = preprocessing.statistics(grey)  # type: ignore[assignment]
+        means, stds = preprocessing.statistics(grey)
+        return grey.sub(means).div(stds).expand(-1, preprocessing.channels, -1, -1)
     return grey.sub(mean).div(std).expand(-1, preprocessing.channels, -1, -1)
