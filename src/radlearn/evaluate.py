@@ -14,11 +14,8 @@ from radlearn.files import read_json, write_json
 from radlearn.metrics import calibration
 from radlearn.metrics.finished import finished_results, names_of
 from radlearn.metrics.measured import Measured
-from radlearn.metrics.predictions import mistakes, read_predictions
 from radlearn.report.overview import overview_page
 from radlearn.report.page import Section
-
-__all__ = ["EvaluateConfig", "evaluate", "evaluate_run", "mistakes", "read_predictions"]
 
 Evaluation = Mapping[str, Any]
 Comparison = Mapping[str, Any]

@@ -13,7 +13,7 @@ from torch import Tensor
 from radlearn.engine.folder import RunFolder
 from radlearn.engine.log import read_metrics
 from radlearn.errors import InputError
-from radlearn.evaluate import EvaluateConfig, evaluate_run, mistakes, read_predictions
+from radlearn.evaluate import EvaluateConfig, evaluate_run
 from radlearn.finetuning.balance import positive_weights
 from radlearn.finetuning.config import FinetuneConfig
 from radlearn.finetuning.examples import choose, examples
@@ -23,6 +23,7 @@ from radlearn.finetuning.readings import Labels, Outputs
 from radlearn.finetuning.terms import classification_loss
 from radlearn.finetuning.tuned import save_thresholds
 from radlearn.metrics.classification import mean_auroc
+from radlearn.metrics.predictions import mistakes, read_predictions
 from radlearn.records.record import Split
 from radlearn.records.store import Need, Selection, Store, select
 from radlearn.report.finetuning import Mistake, finetuning_page
