@@ -11,13 +11,16 @@ import pytest
 
 from radlearn.errors import InputError
 from radlearn.evaluate import EvaluateConfig, evaluate_run
+from radlearn.finetuning import segmentation_elsewhere
 from radlearn.finetuning.evaluate_masks import compare_segmentations, measured
 from radlearn.finetuning.segmentation import packed, spacings, unpacked
 from radlearn.finetuning.segmentation_predict import _placed
 from radlearn.metrics.mask_scores import mask_scores_of, means
 from radlearn.metrics.mask_tables import print_differences, print_masks
 from radlearn.metrics.statistics import bootstrap_patients, everything_once
+from radlearn.recipe import Recipe
 from radlearn.report.segmentation import DrawnMask, outlined_pair, segmentation_page
+from radlearn.table import run_of, score_cells, write_table
 
 CLASSES = ("lung", "heart")
 
@@ -225,3 +228,34 @@ def test_masks_of_predict_do_not_overwrite_each_other(tmp_path: Path) -> None:
     }
     with pytest.raises(InputError, match="two inputs"):
         _placed([tmp_path / "a" / "b", tmp_path / "other"], out, ".png")
+
+
+def test_a_grid_has_one_table_of_dice_here_and_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid = {"init": ["scratch"], "tuner": ["lora", "full"], "fraction": [1.0], "seed": [0, 1]}
+    recipe = Recipe("Grid", {}, {}, {}, {}, {"lora": {}, "full": {}}, grid, elsewhere=("covid",))
+    for number, cell in enumerate(recipe.cells()):
+        run = run_of(tmp_path, cell)
+        run.parent.mkdir(exist_ok=True)
+        write_run(run, table(number, 0.9 if cell.tuner == "full" else 0.7))
+        (run / "on").mkdir()
+        there = table(number + 9, 0.5, n=12).with_columns(id="other" + pl.col("id"))
+        write_run(run / "on" / "covid", there, fingerprints={"test": "other"})
+        for place in (run, run / "on" / "covid"):
+            told = {"mission": "finetuning", "task": "segmentation", **recipe.flags(cell)}
+            (place / "config.json").write_text(json.dumps(told))
+    monkeypatch.setattr(
+        segmentation_elsewhere, "answered_on", lambda run, store, split: run / "on" / store.name
+    )
+    rows = score_cells(recipe, tmp_path, resamples=50)
+    assert [(row.tuner, row.data) for row in rows] == [
+        ("lora", "held apart"), ("full", "held apart"), ("lora", "on covid"), ("full", "on covid")
+    ]  # fmt: skip
+    by_hand = [mask_scores_of(run_of(tmp_path, c), "test").values["dice"].mean(0).mean()
+               for c in recipe.cells() if c.tuner == "full"]  # fmt: skip
+    assert rows[1].point[-1] == pytest.approx(np.mean(by_hand))
+    write_table(recipe, tmp_path, 50, "radlearn compare grid.toml")
+    text = (tmp_path / "table.md").read_text()
+    assert "Dice on patients held apart" in text and "Differences in Dice" in text
+    assert "AUROC" not in text and "on covid" in text
