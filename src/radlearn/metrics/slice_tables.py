@@ -18,7 +18,7 @@ def form_of(score: str) -> str:
     return ".2f" if score.endswith("psnr") else ".4f"
 
 
-def print_translation(evaluation: dict[str, Any], console: Console | None = None) -> None:
+def print_translation(evaluation: Mapping[str, Any], console: Console | None = None) -> None:
     """Print what `evaluate_translation` returned: over all patients and in each."""
     console = console or Console()
     scores: Mapping[str, Any] = evaluation["scores"]
@@ -41,7 +41,7 @@ def print_translation(evaluation: dict[str, Any], console: Console | None = None
     console.print(table, "", sep="\n")
 
 
-def print_differences(comparison: dict[str, Any], console: Console | None = None) -> None:
+def print_differences(comparison: Mapping[str, Any], console: Console | None = None) -> None:
     """Print what `compare_translations` returned, a table a pair of runs."""
     console = console or Console()
     for pair in comparison["pairs"]:

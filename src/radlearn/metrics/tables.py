@@ -1,5 +1,6 @@
 """Scores and differences as tables for a terminal of 80 columns."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from rich import box
@@ -40,7 +41,7 @@ def plain_table(columns: tuple[str, ...], title: str = "", caption: str = "") ->
     return table
 
 
-def print_evaluation(evaluation: dict[str, Any], console: Console | None = None) -> None:
+def print_evaluation(evaluation: Mapping[str, Any], console: Console | None = None) -> None:
     """Print what `evaluate_run` returned: the ranking scores, then calibration and thresholds."""
     console = console or Console()
     config, mean = evaluation["config"], evaluation["mean"]
@@ -79,7 +80,7 @@ def print_evaluation(evaluation: dict[str, Any], console: Console | None = None)
             console.print(f"{label}: not measurable, {scores['reason']}", markup=False)
 
 
-def print_comparison(comparison: dict[str, Any], console: Console | None = None) -> None:
+def print_comparison(comparison: Mapping[str, Any], console: Console | None = None) -> None:
     """Print what `compare_runs` returned, a table a pair of runs."""
     console = console or Console()
     for pair in comparison["pairs"]:
