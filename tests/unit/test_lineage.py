@@ -9,9 +9,11 @@ from made_sources import made_config, made_picture, made_source, save_picture
 from radlearn.datasets import LAYOUTS, chexpert, covid, hannover, mimic, nih, rsna, siim
 from radlearn.datasets.kin import KIN, SEEN, kinship
 from radlearn.files import write_json
+from radlearn.finetuning.segmentation_elsewhere import _marks as elsewhere
 from radlearn.models.backbone import BackboneConfig
 from radlearn.models.checkpoints import CXR_MAE_PREPROCESSING, MRM_PREPROCESSING, Imported
-from radlearn.models.lineage import learnt_from, marks, stores_of, united
+from radlearn.models.lineage import Seen, learnt_from, pretrained_on, stores_there, united
+from radlearn.models.lineage import marks as marks_of
 from radlearn.records.prepare import prepare_source
 from radlearn.records.record import SourceRecord, Split
 from radlearn.records.store import Selection, Store, open_store, select
@@ -33,6 +35,13 @@ def made(folder: Path, name: str, first: int, link: tuple[Path, ...] = ()) -> St
     config = made_config(folder, folder / "store", link=link, val=0.0, test=0.5)
     prepare_source(made_source(records, name=name), config)
     return open_store(folder / "store")
+
+
+def marks(
+    tested: Selection, trained: list[Store], before: list[Store], sources: list[dict[str, str]]
+) -> list[str]:
+    stages = Seen("training", trained, ()), Seen("pretraining", before, sources)
+    return marks_of(tested, *stages)
 
 
 def test_of(store: Store) -> Selection:
@@ -59,6 +68,17 @@ def test_data_drawn_from_what_was_seen_is_marked(seen: Store, tmp_path: Path) ->
     assert trained.startswith("training saw NIH")
     stranger = made(tmp_path / "other", chexpert.NAME, 100)
     assert marks(test_of(stranger), [stranger], [seen], seen.licences) == []
+
+
+def test_a_run_on_another_store_is_marked_too_and_when_its_own_has_gone(
+    seen: Store, tmp_path: Path
+) -> None:
+    drawn = test_of(made(tmp_path, rsna.NAME, 100))
+    there = {"stores": [str(seen.path)], "licences": seen.licences, "learnt_from": []}
+    (mark,) = elsewhere(there, drawn)
+    assert mark.startswith("training saw NIH")
+    assert elsewhere(there | {"stores": [str(tmp_path / "gone")]}, drawn) == [mark]
+    assert elsewhere(there | {"licences": [], "stores": []}, drawn) == []
 
 
 def test_a_link_tells_for_certain(seen: Store, tmp_path: Path) -> None:
@@ -91,7 +111,7 @@ def test_published_weights_are_known_by_their_data(seen: Store) -> None:
     assert "pretraining saw NIH" in mark
     assert [one["name"] for one in learnt_from(mrm)] == [mimic.NAME]
     assert marks(test_of(seen), [seen], [], learnt_from(mrm)) == []
-    assert learnt_from(None) == [] == stores_of(None)
+    assert pretrained_on(None) == ("pretraining", [], [])
 
 
 def test_a_run_says_what_it_learnt_from_and_where_its_stores_are(
@@ -105,7 +125,8 @@ def test_a_run_says_what_it_learnt_from_and_where_its_stores_are(
     write_json(tmp_path / "model" / "config.json", {"radlearn": {"learnt_from": saw}})
     ours = Imported("radlearn", BACKBONE, MRM_PREPROCESSING, {}, folder=tmp_path / "model")
     assert learnt_from(ours) == saw
-    assert [store.path for store in stores_of(ours)] == [seen.path]
+    assert [store.path for store in pretrained_on(ours).stores] == [seen.path]
+    assert stores_there([str(tmp_path)]) == []
 
 
 def test_the_table_knows_data_sets_by_the_names_that_their_stores_have() -> None:

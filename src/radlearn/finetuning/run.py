@@ -26,7 +26,7 @@ from radlearn.models.backbone import BackboneConfig
 from radlearn.models.channels import with_channels
 from radlearn.models.checkpoints import MRM_PREPROCESSING, Imported, read_checkpoint
 from radlearn.models.image_size import at_size, default_side
-from radlearn.models.lineage import LEARNT_FROM, MARKS, learnt_from, marks, stores_of
+from radlearn.models.lineage import LEARNT_FROM, MARKS, Seen, learnt_from, marks, pretrained_on
 from radlearn.models.mrm import SIZES
 from radlearn.models.weights import load_backbone
 from radlearn.records.record import Split
@@ -85,7 +85,7 @@ def _marks(task: Task[Any], start: Start, stores: Sequence[Store]) -> list[str]:
     held = task.records.get(Split.TEST, task.records.get(Split.VAL))
     if held is None:
         return []
-    return marks(held, stores, stores_of(start.imported), learnt_from(start.imported))
+    return marks(held, Seen("training", stores, ()), pretrained_on(start.imported))
 
 
 def _start(config: FinetuneConfig) -> Start:

@@ -4,6 +4,7 @@
 """
 
 from pathlib import Path
+from typing import Any
 
 from radlearn.engine.device import compute
 from radlearn.engine.folder import RunFolder, finished_run
@@ -13,6 +14,7 @@ from radlearn.files import read_json, write_json
 from radlearn.finetuning.evaluate_masks import ELSEWHERE
 from radlearn.finetuning.segmentation import NEEDS, Segmentation, drawn_on
 from radlearn.finetuning.segmentation_predict import load_segmenter
+from radlearn.models.lineage import LEARNT_FROM, MARKS, Seen, marks, stores_there
 from radlearn.records.record import Split
 from radlearn.records.store import Selection, open_store, select
 
@@ -45,12 +47,25 @@ def answered_on(run: Path, place: Path, split: str) -> Path:
     )
     task = Segmentation({Split(split): records}, tuned.classes, 1, tuned.inference)
     folder.mkdir(parents=True, exist_ok=True)
-    told = {"stores": [str(place)], "fingerprints": fingerprints, "licences": records.licences()}
+    said = _marks(config, records)
+    told = {
+        "stores": [str(place)],
+        "fingerprints": fingerprints,
+        "licences": records.licences(),
+        MARKS: said,
+    }
     write_json(folder / "config.json", config | told | {"trained": str(run)})
     task.write(folder, {Split(split): answers})
-    write_json(results, {"finished": True, "fingerprints": fingerprints, "trained": str(run)})
+    about = {"fingerprints": fingerprints, "trained": str(run), MARKS: said}
+    write_json(results, {"finished": True} | about)
     task.page(RunFolder(folder, read_json(folder / "config.json", "a run")))
     return folder
+
+
+def _marks(config: dict[str, Any], records: Selection) -> list[str]:
+    """What has to be said of the scores on another store: whom the run may have seen of it."""
+    training = Seen("training", stores_there(config["stores"]), config["licences"])
+    return marks(records, training, Seen("pretraining", (), config.get(LEARNT_FROM, ())))
 
 
 def _refuse_known(config: dict[str, object], records: Selection, run: Path) -> None:

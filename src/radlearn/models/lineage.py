@@ -1,8 +1,9 @@
 """What weights were trained on, stage after stage, and whether test patients may be among it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -54,43 +55,55 @@ def united(*lists: Iterable[dict[str, str]]) -> Sources:
     return found
 
 
-def stores_of(init: Imported | None) -> list[Store]:
-    """The stores that a pretraining run was made from, as far as they are still where they were."""
-    if init is None or init.folder is None:
-        return []
-    path = init.folder.parent / "config.json"
-    config = read_json(path, "a run") if path.exists() else {}
+class Seen(NamedTuple):
+    """What was seen at one stage of training.
+
+    Attributes:
+        stage: in a word: training, pretraining.
+        stores: that can be looked into.
+        sources: see `learnt_from`; those of `stores` and others.
+    """
+
+    stage: str
+    stores: Sequence[Store]
+    sources: Sequence[Mapping[str, str]]
+
+
+def pretrained_on(init: Imported | None) -> Seen:
+    """What a backbone saw, with the stores of its run as far as they are where they were."""
+    sources, stores = learnt_from(init), []
+    if init is not None and init.folder is not None:
+        path = init.folder.parent / "config.json"
+        config = read_json(path, "a run") if path.exists() else {}
+        if config.get("mission") == "pretraining":
+            stores = stores_there(config.get("stores", ()))
+    return Seen("pretraining", stores, sources)
+
+
+def stores_there(places: Iterable[str]) -> list[Store]:
+    """Those of the stores that can still be opened."""
     found = []
-    for place in config.get("stores", ()) if config.get("mission") == "pretraining" else ():
-        try:
+    for place in places:
+        with suppress(InputError):
             found.append(open_store(Path(place)))
-        except InputError:
-            continue
     return found
 
 
-def marks(
-    tested: Selection, trained: Sequence[Store], before: Sequence[Store], seen: Sequence[Any]
-) -> list[str]:
+def marks(tested: Selection, *stages: Seen) -> list[str]:
     """What has to be said of scores on `tested`, a sentence each; nothing where patients are apart.
 
     Stores tell for certain where they are one, or were prepared with a link to each other: then a
     patient is known by one name. Else the table of kin says what may be.
-
-    Args:
-        trained: stores of the fine-tuning run.
-        before: stores of the run that its backbone comes from, those that are at hand.
-        seen: sources that the backbone saw, see `learnt_from`.
     """
     said: list[str] = []
     for number in sorted(set(tested.at[:, 0].tolist())):
         mine = tested.take(np.flatnonzero(tested.at[:, 0] == number))
         store = tested.stores[number]
-        for stage, stores in (("training", trained), ("pretraining", before)):
+        for stage, stores, sources in stages:
             said += [_of_stores(stage, other, store, mine) for other in stores]
-        answered = {name for other in before for name in _names(other)}
-        for name in {source["name"] for source in seen} - answered:
-            said += [_may_be("pretraining", name, store)]
+            answered = {name for other in stores for name in _names(other)}
+            for name in dict.fromkeys(source["name"] for source in sources):
+                said += [_may_be(stage, name, store)] if name not in answered else []
     return [one for one in dict.fromkeys(said) if one]
 
 
