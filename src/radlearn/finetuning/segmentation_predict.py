@@ -106,8 +106,9 @@ def predict_masks(
             for name, path, mask in files[start : start + CHUNK]:
                 try:
                     values = read_pixels(path).values
+                    height, width = values.shape
                     stored = fitted(values, **tuned.stored)
-                    pictures.append(_Picture(name, path, mask, *values.shape, stored))
+                    pictures.append(_Picture(name, path, mask, height, width, stored))
                 except UnreadableError as error:
                     refused.append(_refusal(name, path, error))
             for picture, found in zip(pictures, _masks(tuned, pictures, batch, here), strict=True):
