@@ -88,6 +88,11 @@ def test_studies_are_answered_for_once(runs: Path) -> None:
     assert 0 < predictions(runs, "ages")["predicted"].mean() < 120  # years, not deviations
 
 
+def test_the_rate_ends_at_its_floor(runs: Path) -> None:
+    rows = [json.loads(row) for row in (runs / "ages" / "metrics.jsonl").open()]
+    assert [row["lr"] for row in rows if "lr" in row][-1] == pytest.approx(1e-4)
+
+
 @pytest.mark.parametrize("name", TASKS)
 def test_every_task_has_a_page_and_answers_for_new_files(
     runs: Path, name: str, phantom_folder: Path, tmp_path: Path

@@ -196,7 +196,8 @@ def test_rare_examples_are_drawn_as_often_as_their_chance_says() -> None:
     [
         ({"task": "ordinal"}, "needs --target"),
         ({"target": "age"}, "leave them out"),
-        ({"task": "continuous", "target": "age", "balance": "weights"}, "are for classes"),
+        ({"task": "continuous", "target": "age", "balance": "weights"}, "are for labels"),
+        ({"task": "segmentation", "pool": "study"}, "--pool is not for segmentation"),
         ({"task": "single-label", "classes": ("a", "b")}, "--classes names the values"),
         ({"task": "single-label", "target": "sex", "classes": ("F",)}, "two classes or more"),
         ({"task": "single-label", "target": "sex", "labels": ("A",)}, "not both"),

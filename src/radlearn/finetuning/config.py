@@ -134,5 +134,7 @@ class FinetuneConfig:
         if self.robust and self.label_smoothing:
             raise InputError("--robust and --label-smoothing are two cures of one ill; give one")
         of_classes = self.balance != "none" or self.label_smoothing or self.robust
-        if self.task == "continuous" and of_classes:
-            raise InputError("--balance, --label-smoothing and --robust are for classes")
+        if self.task in ("continuous", "segmentation") and of_classes:
+            raise InputError("--balance, --label-smoothing and --robust are for labels and classes")
+        if self.task == "segmentation" and self.pool is not None:
+            raise InputError("--pool is not for segmentation, whose pictures each have their mask")
