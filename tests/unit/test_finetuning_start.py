@@ -20,7 +20,7 @@ def test_the_middle_that_evaluation_sees_keeps_its_share(
         config=BackboneConfig("vit_tiny_patch16_224", {"img_size": 224}),
         preprocessing=Preprocessing(size=224, mean=0.48, std=0.28, resize=256),
         state={},
-        kind="mae",
+        kind="CXR-MAE",
         unmatched=(),
     )
     monkeypatch.setattr(run, "read_checkpoint", lambda *_: given)
