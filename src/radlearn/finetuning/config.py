@@ -103,7 +103,7 @@ class FinetuneConfig:
     def __post_init__(self) -> None:
         if not self.stores:
             raise InputError("no store was given; make one with: radlearn prepare")
-        above = ("rank", "batch", "epochs", "lr", "evaluations", "steps", "image_size", "patch")
+        above = ("rank", "batch", "epochs", "lr", "evaluations", "steps", "image_size", "patch", "decoder_width")
         refuse_unless_positive(self, *above)
         adapter_named(self.tuner)
         if not 0 < self.fraction <= 1:
@@ -136,5 +136,7 @@ class FinetuneConfig:
         of_classes = self.balance != "none" or self.label_smoothing or self.robust
         if self.task in ("continuous", "segmentation") and of_classes:
             raise InputError("--balance, --label-smoothing and --robust are for labels and classes")
+        if self.task != "segmentation" and (self.inference, self.decoder_width) != ("whole", 128):
+            raise InputError("--inference and --decoder-width are for --task segmentation")
         if self.task == "segmentation" and self.pool is not None:
             raise InputError("--pool is not for segmentation, whose pictures each have their mask")
