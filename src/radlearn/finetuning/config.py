@@ -103,8 +103,8 @@ class FinetuneConfig:
     def __post_init__(self) -> None:
         if not self.stores:
             raise InputError("no store was given; make one with: radlearn prepare")
-        above = ("rank", "batch", "epochs", "lr", "evaluations", "steps", "image_size", "patch", "decoder_width")
-        refuse_unless_positive(self, *above)
+        above = ("rank", "batch", "epochs", "lr", "evaluations", "steps", "image_size", "patch")
+        refuse_unless_positive(self, *above, "decoder_width")
         adapter_named(self.tuner)
         if not 0 < self.fraction <= 1:
             raise InputError(f"--fraction {self.fraction} does not lie above 0 and up to 1")
