@@ -303,6 +303,37 @@ def test_names_of_the_first_publication_are_converted_by_timm(tmp_path: Path) ->
         assert torch.equal(made(found)(images(64)), donor(images(64)))
 
 
+def test_swins_own_names_are_converted_by_timm(tmp_path: Path) -> None:
+    donor = drawn(timm.create_model("swin_tiny_patch4_window7_224"))
+    first = {}
+    for name, tensor in donor.state_dict().items():
+        new = name.replace("head.fc.", "head.")
+        for at in (1, 2, 3):
+            new = new.replace(f"layers.{at}.downsample", f"layers.{at - 1}.downsample")
+        first[new] = tensor
+    first["layers.0.blocks.1.attn_mask"] = torch.zeros(64, 49, 49)
+    torch.save({"model": first}, tmp_path / "swin.pth")
+    found = backbone(tmp_path / "swin.pth", architecture="swin_tiny_patch4_window7_224")
+    assert found.unmatched == ()
+    expected = donor.state_dict()
+    assert found.state.keys() == expected.keys()
+    assert all(torch.equal(found.state[name], expected[name]) for name in expected)
+
+
+def test_a_name_does_not_hide_what_a_published_file_is(tmp_path: Path) -> None:
+    sizes = {"img_size": 32, "depth": 1, "num_classes": 3, "global_pool": "avg"}
+    state = timm.create_model("vit_tiny_patch16_224", **sizes).state_dict()
+    torch.save({"model": state}, tmp_path / "tuned.pth")
+    found = backbone(tmp_path / "tuned.pth", architecture="vit_base_patch16_224")
+    assert found.kind == "fine-tuned ViT"
+    clip = "vit_base_patch32_clip_quickgelu_224"
+    small = {"embed_dim": 192, "depth": 1, "num_heads": 3, "num_classes": 3}
+    other = timm.create_model(clip, **small)
+    torch.save(other.state_dict(), tmp_path / "clip.pth")
+    with pytest.raises(InputError, match="lacks"):
+        open_checkpoint(tmp_path / "clip.pth", architecture=clip)
+
+
 def backbone_of_timm(name: str) -> Any:
     from radlearn.models.backbone import published_preprocessing
 

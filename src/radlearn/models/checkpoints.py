@@ -248,11 +248,20 @@ def _file(
         if networks is not None:
             return ImportedNetworks(networks, file.notes)
         if architecture is not None and not is_huggingface(file.tensors):
-            return _named(file, architecture)
+            return _published_vit(file, heads, base) or _named(file, architecture)
         shaped = of_shapes(file.tensors)
         return _backbone(file, heads, base) if shaped is None else _shaped(file, shaped)
     except InputError as error:
         raise InputError(f"{path} cannot be taken: {error}") from error
+
+
+def _published_vit(file: WeightsFile, heads: int | None, base: Imported | None) -> Imported | None:
+    """MRM, MAE and what was tuned from them say what they are, whatever they are called."""
+    if not {"patch_embed.proj.weight", "pos_embed"} <= file.tensors.keys():
+        return None
+    found = _backbone(file, heads, base)
+    ours = found.decoders or OURS in file.settings
+    return None if found.kind in NATURAL and not ours else found
 
 
 def _named(file: WeightsFile, architecture: str) -> Imported:
