@@ -38,7 +38,7 @@ class CompareConfig:
     only: tuple[str, ...] = ()
     """Only the cells of these values of the grid, such as: nih lora 1%."""
     jobs: int | None = None
-    """Runs side by side, cores shared among them; default: as many as have room, 1 on a GPU."""
+    """Runs side by side; default: as many as have room, 1 on a GPU or where costs are measured."""
     resamples: int = 2000
     """Bootstrap resamples of the test patients, or of their slices."""
     table_only: bool = False

@@ -8,7 +8,6 @@ import polars as pl
 import pytest
 
 from conftest import run
-from radlearn.cli import main
 from radlearn.finetuning.tuned import load_tuned
 
 PAGE = Path(__file__).parents[2] / "docs" / "tuners.md"
@@ -69,4 +68,3 @@ def test_the_python_of_the_page_runs(
         exec(compile(block, str(PAGE), "exec"), found)
     assert len(found["every_image_by_its_own"]) == 3  # type: ignore[arg-type]
     assert found["labels"] and found["trains"]
-    assert main(["compare", "--help"]) == 0

@@ -58,6 +58,15 @@ def test_two_at_a_time_and_no_more(tmp_path: Path) -> None:
     assert len(found) == 4 and most == 2
 
 
+def test_one_at_a_time_can_have_a_process_of_its_own(tmp_path: Path) -> None:
+    tasks = [task(tmp_path, name) for name in "ab"]
+    assert run_tasks(tasks, tmp_path, 1, apart=True) == {}
+    processes = {(one.run / "begun").read_text().split()[0] for one in tasks}
+    assert len(processes) == 2 and str(os.getpid()) not in processes
+    (first, second) = spans(tmp_path)
+    assert first[1] <= second[0]
+
+
 def test_a_failed_task_is_told_in_its_own_words_and_the_others_go_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
