@@ -74,6 +74,11 @@ COMMANDS: dict[str, Command] = {
         "radlearn.predict:PredictConfig",
         "radlearn.predict:predict",
     ),
+    "retrieve": Command(
+        "the report of an image and the image of a report, by MRM",
+        "radlearn.pretraining.retrieval_config:RetrieveConfig",
+        "radlearn.pretraining.retrieval_run:retrieve",
+    ),
     "import": Command(
         "a published file of weights: what it is, and a model of it",
         "radlearn.importing:ImportConfig",
