@@ -43,7 +43,7 @@ class Examples:
         self, values: Float32[np.ndarray, "records columns"]
     ) -> Float32[np.ndarray, "examples columns"]:
         """The largest value of an example: a label is positive where one of its records says so."""
-        return self._joined(values, lambda known: known.max(axis=0))
+        return self._joined(values, np.max)
 
     def one_of(
         self, values: Float32[np.ndarray, "records columns"], what: str
@@ -54,8 +54,8 @@ class Examples:
             what: the values are, for the line that says how many studies do not agree.
         """
 
-        def agreed(known: np.ndarray) -> np.ndarray:
-            return np.where((known == known[0]).all(axis=0), known[0], np.nan)
+        def agreed(known: np.ndarray) -> float:
+            return known[0] if (known == known[0]).all() else np.nan
 
         found = self._joined(values, agreed)
         if self.studies is not None:
@@ -65,8 +65,9 @@ class Examples:
         return found
 
     def _joined(
-        self, values: np.ndarray, join: Callable[[np.ndarray], np.ndarray]
+        self, values: np.ndarray, join: Callable[[np.ndarray], float]
     ) -> Float32[np.ndarray, "examples columns"]:
+        """One value an example and column: `join` of those that are known."""
         if self.studies is None:
             return values
         found = np.full((len(self.studies), values.shape[1]), np.nan, np.float32)
@@ -75,7 +76,7 @@ class Examples:
                 known = values[study, column]
                 known = known[~np.isnan(known)]
                 if len(known):
-                    found[at, column] = join(known[:, None])[0]
+                    found[at, column] = join(known)
         return found
 
 
