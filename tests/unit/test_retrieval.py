@@ -13,9 +13,9 @@ from radlearn.models.mrm import MRM, ImageDecoderConfig, Masking, MRMConfig
 from radlearn.models.report_decoder import ReportDecoderConfig
 from radlearn.pretraining import retrieval_likelihood
 from radlearn.pretraining.retrieval import Scorer, nearest_pairs
+from radlearn.pretraining.retrieval_answers import said
 from radlearn.pretraining.retrieval_likelihood import halves, information, log_likelihoods
 from radlearn.pretraining.retrieval_reader import Reader
-from radlearn.pretraining.retrieval_run import said
 from radlearn.pretraining.retrieval_space import learn_space
 from radlearn.records.reports import MASK, PAD, continuation_pieces, train_wordpiece
 from radlearn.records.transforms import Preprocessing, as_tensor, normalised

@@ -1,68 +1,39 @@
 """`radlearn retrieve`: the report of an image and the image of a report, from a pretraining run."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from rich.console import Console
 
 from radlearn.engine.device import compute
 from radlearn.engine.log import console
 from radlearn.errors import InputError, UnreadableError
-from radlearn.files import replacing, writable, write_json
+from radlearn.files import writable, write_json
 from radlearn.metrics.retrieval import Agreement, Recall, agreement, recall
 from radlearn.metrics.statistics import bootstrap_patients
 from radlearn.metrics.tables import measured, plain_table
 from radlearn.pretraining.retrieval import Scorer, make_scorer
+from radlearn.pretraining.retrieval_answers import (
+    DIRECTIONS,
+    Gallery,
+    image_answer,
+    image_query,
+    text_query,
+    write_answers,
+)
 from radlearn.pretraining.retrieval_config import RetrieveConfig
-from radlearn.pretraining.retrieval_reader import Picture, Reader, open_reader
+from radlearn.pretraining.retrieval_reader import Reader, open_reader
 from radlearn.records.geometry import fitted
 from radlearn.records.readers import read_pixels
 from radlearn.records.record import Split
 from radlearn.records.store import Need, Selection, Store, open_store, select
 from radlearn.report.retrieval import Answer, Query, query_page, retrieval_page
 
-DIRECTIONS = ("image to text", "text to image")
 SHOWN = 6
 NONE = "none of the labels"
-
-
-@dataclass(frozen=True)
-class Gallery:
-    """Records, and what their reports say; reports of the same words are one.
-
-    Attributes:
-        texts: as they were first met.
-        which: the text of each record.
-    """
-
-    records: Selection
-    texts: list[str]
-    which: Int64[np.ndarray, " records"]
-
-    @classmethod
-    def of(cls, records: Selection) -> "Gallery":
-        """Of records that all have a report."""
-        numbers: dict[str, int] = {}
-        texts: list[str] = []
-        which = []
-        for position in range(len(records)):
-            report = records.report(position) or ""
-            number = numbers.setdefault(said(report), len(texts))
-            if number == len(texts):
-                texts.append(report)
-            which.append(number)
-        return cls(records, texts, np.array(which, np.int64))
-
-
-def said(report: str) -> str:
-    """The words of a report: two that differ in case, spaces or signs say the same."""
-    letters = "".join(c if c.isalnum() else " " for c in report.lower())
-    return " ".join(letters.split())
 
 
 def retrieve(config: RetrieveConfig) -> None:
@@ -133,14 +104,14 @@ def score_split(config: RetrieveConfig, reader: Reader, store: Store) -> dict[st
         "licences": records.licences(),
     }
     write_json(config.out / "results.json", results)
-    _write_answers(config.out / "answers.parquet", gallery, scores, right)
+    write_answers(config.out / "answers.parquet", gallery, scores, right)
     rng = np.random.default_rng(config.seed)
     shown = rng.permutation(len(records))[:SHOWN].tolist()
     page = retrieval_page(
         config.out / "report.html",
         results,
-        [_image_query(gallery, scores, right, at, config.top) for at in shown],
-        [_text_query(gallery, scores, right, at, config.top) for at in shown],
+        [image_query(gallery, scores, right, at, config.top) for at in shown],
+        [text_query(gallery, scores, right, at, config.top) for at in shown],
         _command(config),
     )
     print_results(results)
@@ -161,7 +132,7 @@ def answer_text(config: RetrieveConfig, text: str, reader: Reader, store: Store)
     features = reader.features(records.image, len(records), config.batch)
     scores = scorer(features, [text])[:, 0]
     best = np.argsort(-scores, kind="stable")[: config.top]
-    answers = [_image_answer(records, int(at), float(scores[at])) for at in best]
+    answers = [image_answer(records, int(at), float(scores[at])) for at in best]
     for number, (at, answer) in enumerate(zip(best, answers, strict=True), 1):
         place = records.column("source")[at] or "–"
         print(f"{number}  {answer.score:+.3f}  {answer.name}  {place}")
@@ -180,9 +151,12 @@ def answer_image(config: RetrieveConfig, image: Path, reader: Reader, store: Sto
         raise InputError(f"cannot read --image {image}: {error}") from error
     except FileNotFoundError as error:
         raise InputError(f"there is no --image {image}; check the path") from error
-    size = store.size or 2 * reader.preprocessing.size
-    bits, fit = store.info.get("bits") or 8, store.info.get("fit") or "pad"
-    pixels = fitted(values, size, fit, bits)
+    stored: dict[str, Any] = {
+        "size": store.size or 2 * reader.preprocessing.size,
+        "fit": store.info.get("fit") or "pad",
+        "bits": store.info.get("bits") or 8,
+    }
+    pixels = fitted(values, **stored)
     gallery = Gallery.of(_chosen(config, store, {"report"}))
     scorer = _scorer(config, reader, store, None)
     scores = scorer(reader.features(lambda _: pixels, 1), gallery.texts)[0]
@@ -285,72 +259,6 @@ def _label_json(found: Agreement) -> dict[str, Any]:
     }
 
 
-def _write_answers(
-    path: Path, gallery: Gallery, scores: np.ndarray, right: np.ndarray, most: int = 10
-) -> None:
-    """A row a query: where its first right answer came, and the ids of its best answers."""
-    from radlearn.metrics.retrieval import first_right
-
-    ids, which = gallery.records.ids, gallery.which
-    first = {int(text): ids[int(at)] for text, at in zip(*np.unique(which, True), strict=True)}
-    tables = []
-    for direction, one, good in (
-        (DIRECTIONS[0], scores, right),
-        (DIRECTIONS[1], scores.T[which], right.T[which]),
-    ):
-        best = np.argsort(-one, axis=1, kind="stable")[:, :most].tolist()
-        named = (lambda at: first[at]) if direction == DIRECTIONS[0] else (lambda at: ids[at])
-        tables.append(
-            pl.DataFrame(
-                {
-                    "direction": [direction] * len(ids),
-                    "id": ids,
-                    "patient": gallery.records.patients,
-                    "place": first_right(one, good).astype(np.int64),
-                    "best": [[named(at) for at in row] for row in best],
-                }
-            )
-        )
-    with replacing(path) as temporary:
-        pl.concat(tables).write_parquet(temporary)
-
-
-def _image_query(
-    gallery: Gallery, scores: np.ndarray, right: np.ndarray, at: int, top: int
-) -> Query:
-    """An image with the reports that were found for it."""
-    best = np.argsort(-scores[at], kind="stable")[:top]
-    answers = [
-        Answer("", float(scores[at, i]), gallery.texts[i], right=bool(right[at, i])) for i in best
-    ]
-    records = gallery.records
-    return Query(records.ids[at], records.report(at) or "", _picture(records, at), answers)
-
-
-def _text_query(
-    gallery: Gallery, scores: np.ndarray, right: np.ndarray, at: int, top: int
-) -> Query:
-    """A report with the images that were found for it."""
-    text = int(gallery.which[at])
-    best = np.argsort(-scores[:, text], kind="stable")[:top]
-    answers = [
-        _image_answer(gallery.records, int(i), float(scores[i, text]), bool(right[i, text]))
-        for i in best
-    ]
-    return Query(gallery.records.ids[at], gallery.texts[text], None, answers)
-
-
-def _image_answer(records: Selection, at: int, score: float, right: bool | None = None) -> Answer:
-    report = records.report(at) or ""
-    return Answer(records.ids[at], score, report, _picture(records, at), right)
-
-
-def _picture(records: Selection, at: int) -> Picture:
-    picture = records.image(at)
-    assert picture is not None
-    return picture
-
-
 def _command(config: RetrieveConfig) -> str:
     import shlex
 
@@ -374,7 +282,7 @@ def print_results(results: dict[str, Any]) -> None:
         ("answers looked at", *DIRECTIONS),
         f"{results['run']} on {results['store']}: {results['records']} {results['split']} records "
         f"of {results['patients']} patients, {results['texts']} different reports",
-        "right: the record's own, or one that says the same",
+        "right: the record's own, or one that says the same; * no resample differs",
     )
     both = [results["recall"][direction] for direction in DIRECTIONS]
     for cut in both[0]["at"]:
