@@ -9,8 +9,9 @@ import torch
 from radlearn.evaluate import KINDS
 from radlearn.finetuning.config import FinetuneConfig
 from radlearn.finetuning.ordinal import LevelHead
-from radlearn.finetuning.readings import READINGS
+from radlearn.finetuning.readings import READINGS, Levels
 from radlearn.finetuning.tasks import TASKS
+from radlearn.finetuning.terms import level_loss
 
 
 def test_the_command_line_the_scores_and_the_tasks_name_the_same() -> None:
@@ -37,3 +38,19 @@ def test_a_head_of_levels_is_a_plain_layer_with_falling_logits() -> None:
     assert (logits.diff(dim=1) <= 0).all()
     torch.testing.assert_close(head.plain()(seen), logits)
     assert type(head.plain()) is torch.nn.Linear
+
+
+def test_a_head_of_levels_learns_their_order() -> None:
+    torch.manual_seed(0)
+    seen = torch.randn(400, 5)
+    level = (seen[:, 0] > torch.tensor([-1.0, 0.3, 1.2])[:, None]).sum(0).float()
+    head = LevelHead(5, 3)
+    optimizer = torch.optim.AdamW(head.parameters(), lr=0.1, weight_decay=0)
+    for _ in range(150):
+        optimizer.zero_grad()
+        level_loss(head(seen), level[:, None]).backward()
+        optimizer.step()
+    called = Levels(("a", "b", "c", "d")).level(head(seen).detach().double().numpy())
+    assert (called == level.numpy()).mean() > 0.95
+    weight = head.weight[0].detach()
+    assert weight[0] > 10 * weight[1:].abs().max()
