@@ -46,6 +46,7 @@ def test_a_tuner_trains_and_answers_as_it_did_in_training(
         (("--tuner", "lora-all", "--where", "(("), "not a regular expression"),
         (("--tuner", "vera", "--tuner-options", "colour=3"), "no option 'colour'"),
         (("--tuner", "vera", "--tuner-options", "colour"), "name=value"),
+        (("--tuner", "dora", "--tuner-options", "megatron_core=os"), "no option 'megatron_core'"),
         (("--tuner", "linear", "--where", "qkv"), "no use for --where"),
         (("--tuner", "dora", "--rank", "100000"), "rank of 100000"),
     ],

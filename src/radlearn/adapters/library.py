@@ -41,6 +41,12 @@ from radlearn.files import write_json
 from radlearn.models.backbone import backbone_family
 
 ONE = "default"  # peft's name for the one adapter that trains
+NOT_OPTIONS = (
+    *("auto_mapping", "base_model_name_or_path", "exclude_modules", "inference_mode"),
+    *("layer_replication", "megatron_config", "megatron_core", "modules_to_save", "peft_type"),
+    *("revision", "runtime_config", "target_modules", "target_parameters", "task_type"),
+)
+"""Settings of peft that are ours to make, or that read other files or modules."""
 
 
 @dataclass(frozen=True)
@@ -119,15 +125,15 @@ def _configuration(backbone: nn.Module, config: TunerConfig, kind: Kind, names: 
             f"a rank of {config.rank} is more than the widest layer has; give --rank less"
         )
     maker = PEFT_TYPE_TO_CONFIG_MAPPING[PeftType(kind.type)]
-    settings = {"target_modules": names, **kind.settings(config, shapes), **config.options}
-    known = {one.name for one in dataclasses.fields(maker)}
-    if unknown := settings.keys() - known:
+    known = {one.name for one in dataclasses.fields(maker)} - set(NOT_OPTIONS)
+    if unknown := config.options.keys() - known:
         raise InputError(
             f"{config.name} has no option {min(unknown)!r}; peft's {maker.__name__} has "
             f"{', '.join(sorted(known))}"
         )
+    settings = {**kind.settings(config, shapes), **config.options}
     try:
-        return maker(**settings)
+        return maker(target_modules=names, **settings)
     except (ValueError, TypeError) as error:
         raise InputError(f"{config.name} does not take {settings}: {error}") from error
 
