@@ -15,6 +15,7 @@ from radlearn.records.mask_files import write_mask
 from radlearn.records.prepare import prepare
 from radlearn.records.record import ClassFiles, MaskFiles, Source
 from radlearn.records.settings import PrepareConfig
+from radlearn.records.shards import digest
 from radlearn.records.store import Selection, open_store, select
 
 SIDE = 32
@@ -204,3 +205,14 @@ def test_stores_of_different_classes_do_not_mix(tmp_path: Path) -> None:
     assert Selection((stores[0], stores[2]), at).mask_names == ("lung",)
     with pytest.raises(InputError, match="masks of different classes"):
         _ = Selection((stores[0], stores[1]), at).mask_names
+
+
+def test_a_mask_that_changed_is_no_longer_the_one_that_was_prepared(tmp_path: Path) -> None:
+    picture(tmp_path / "images/a.png")
+    mask = picture(tmp_path / "masks/lung/a.png", organs(1))
+    options = LayoutOptions(mask_folder=tmp_path / "masks", mask_names=("lung",))
+    records = list(LAYOUTS["folder"](tmp_path / "images", options).records)
+    before = digest(records)
+    assert digest(records) == before
+    mask.write_bytes(mask.read_bytes() + b"\0")
+    assert digest(records) != before

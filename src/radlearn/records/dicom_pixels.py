@@ -69,9 +69,10 @@ def frame_values(
     try:
         with step(f"its pixels cannot be decoded ({name})"):
             if bits == 1 and samples == 1 and syntax in LITTLE:
-                values, meta = _bits(dataset, index, rows, columns), {}
+                values, told = _bits(dataset, index, rows, columns), None
             else:
                 values, meta = decoder.as_array(dataset, index=index)
+                told = meta.get("photometric_interpretation")
     except BaseException as error:
         # The run-length decoder is Rust, and its panics are no Exception.
         if type(error).__name__ != "PanicException":
@@ -80,9 +81,7 @@ def frame_values(
     if values.shape[:2] != (rows, columns) or values.ndim != (3 if samples == 3 else 2):
         raise Refusal("its pixels do not have the size that its header claims")
     native = values.astype(values.dtype.newbyteorder("="), copy=False)
-    return native, str(
-        meta.get("photometric_interpretation", code(dataset, "PhotometricInterpretation"))
-    )
+    return native, str(told or code(dataset, "PhotometricInterpretation"))
 
 
 def _bits(

@@ -22,6 +22,7 @@ from highdicom.seg import (
 )
 from jaxtyping import UInt8
 from pydicom.config import RAISE
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
@@ -34,7 +35,7 @@ from pydicom.uid import (
 from pydicom.valuerep import DA, TM, VR, validate_value
 
 from radlearn import __version__
-from radlearn.errors import UnreadableError
+from radlearn.errors import InputError, UnreadableError
 from radlearn.files import replacing
 from radlearn.records.dicom_header import FUNCTIONAL_GROUPS, numbers, open_header, whole
 from radlearn.records.guard import Limits, Refusal, refusals
@@ -106,7 +107,9 @@ def write_segmentation(
             file = _segmentation(mask, names, header)
             with replacing(path) as temporary:
                 file.save_as(temporary, enforce_file_format=True)
-    except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:  # a strange header may stop its copying or writing anywhere
         reason = f"its header cannot be written again ({type(error).__name__})"
         raise UnreadableError(f"{like.name}: {reason}") from None
 
@@ -194,7 +197,7 @@ def _stand_in(header: Dataset) -> Dataset:
     return source
 
 
-def _valid(element: object) -> bool:
+def _valid(element: DataElement) -> bool:
     values = element.value if element.VM > 1 else [element.value]
     try:
         for value in values:

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,7 +15,14 @@ from jaxtyping import Shaped
 from radlearn.errors import InputError
 from radlearn.files import read_json, replacing, write_json
 from radlearn.records.decoding import Decoded
-from radlearn.records.record import SetAside, SourceRecord, View
+from radlearn.records.record import (
+    ClassFiles,
+    MaskFiles,
+    MaskSource,
+    SetAside,
+    SourceRecord,
+    View,
+)
 from radlearn.records.store import LABEL, shard_name
 
 SHARD_SIZE = 512
@@ -192,10 +200,17 @@ def digest(records: Sequence[SourceRecord]) -> str:
     total = hashlib.sha256()
     for record in records:
         total.update(repr(record).encode())
-        if record.image is not None:
+        for path in (record.image, *_mask_files(record.mask)):
             try:
-                status = record.image.stat()
+                status = path.stat() if path else None
             except OSError:
                 continue
-            total.update(f"{status.st_size} {status.st_mtime_ns}".encode())
+            total.update(f"{status.st_size} {status.st_mtime_ns}".encode() if status else b"")
     return total.hexdigest()
+
+
+def _mask_files(mask: MaskSource | None) -> Iterator[Path]:
+    if isinstance(mask, MaskFiles):
+        yield from mask.paths
+    elif isinstance(mask, ClassFiles):
+        yield from chain.from_iterable(mask.paths)
