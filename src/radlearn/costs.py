@@ -119,7 +119,5 @@ def _translation(flags: Mapping[str, Any], name: str) -> Cost:
     return Cost(1, images, images * step, "convolution")
 
 
-_record, _step, _answer, _pair = map(
-    cache, (pretraining_step, finetuning_step, inference, translation_step)
-)
-_mask_step, _mask = map(cache, (segmentation_step, segmentation))
+_record, _step, _answer = cache(pretraining_step), cache(finetuning_step), cache(inference)
+_mask_step, _mask, _pair = cache(segmentation_step), cache(segmentation), cache(translation_step)

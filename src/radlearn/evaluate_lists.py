@@ -29,7 +29,7 @@ class Listed(NamedTuple):
     """A test list: how many images it names, and which ids are among them."""
 
     name: str
-    count: int
+    named: int
     ids: Collection[str]
 
 
@@ -61,28 +61,28 @@ def evaluate_lists(run: Path, measured: Measured, config: EvaluateConfig) -> lis
         trained, chose = (len(training & set(listed.ids)), len(held["val"] & set(listed.ids)))
         if given and not held["test"] & set(listed.ids):
             raise InputError(
-                f"none of the {listed.count:,} images of {listed.name} was held apart for the test "
+                f"none of the {listed.named:,} images of {listed.name} was held apart for the test "
                 f"of {run}: {trained:,} are for training and {chose:,} chose the step, so that "
                 "there is no score on it; train on another split"
             )
-        about = {"name": listed.name, "of": listed.count, "trained": trained, "chose": chose}
+        about = {"name": listed.name, "of": listed.named, "trained": trained, "chose": chose}
         found.append(about | _scored(measured, listed.ids, config))
     return found
 
 
 def _scored(measured: Measured, ids: Collection[str], config: EvaluateConfig) -> dict[str, Any]:
-    rows = np.flatnonzero([record in ids for record in measured.ids])
+    at = [row for row, record in enumerate(measured.ids) if record in ids]
+    rows, patients = np.array(at, np.int64), [measured.patients[row] for row in at]
     about: dict[str, Any] = {
         "records": len(rows),
-        "patients": len({measured.patients[row] for row in rows}),
-        "fingerprint": fingerprint(measured.ids[row] for row in rows),
+        "patients": len(set(patients)),
+        "fingerprint": fingerprint(measured.ids[row] for row in at),
         "metric": measured.metric,
     }
     reasons = measured.reason(rows) if len(rows) else ["nothing was held apart"]
     columns = [at for at, reason in enumerate(reasons) if reason is None]
     if not columns:
         return about | {"scores": {}, "reason": next(r for r in reasons if r is not None)}
-    patients = [measured.patients[row] for row in rows]
     point = measured.score(rows, everything_once(patients), columns)
     drawn = measured.score(
         rows, bootstrap_patients(patients, config.resamples, config.seed), columns

@@ -179,7 +179,8 @@ def _scored_on(sets: Mapping[str, Scored]) -> Table:
 
 def _said_of(recipe: Recipe, out: Path) -> list[Table]:
     """Scores of the cells on other published lists, and what has to be said of their scores."""
-    lists, marks = [], {}
+    lists: list[tuple[str, ...]] = []
+    marks: dict[str, list[str]] = {}
     for cell in recipe.cells():
         if not (place := run_of(out, cell) / "evaluation.json").exists():
             continue
