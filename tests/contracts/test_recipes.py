@@ -12,7 +12,7 @@ import tyro
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from data.fakes import dicom, picture, write
-from radlearn.cli import COMMANDS, _load, call
+from radlearn.cli import COMMANDS, call, load
 from radlearn.compare import _task, make_backbones
 from radlearn.datasets import chexpert, nih
 from radlearn.models.mrm import MRM, SIZES
@@ -89,7 +89,7 @@ def without(values: dict[str, Any], *names: str) -> dict[str, Any]:
 def parsed(command: str, places: list[str], values: dict[str, Any]) -> object:
     config = (tyro.conf.FlagConversionOff,)
     given = [*places, *arguments(values)]
-    return tyro.cli(_load(COMMANDS[command].config), args=given, config=config)
+    return tyro.cli(load(COMMANDS[command].config), args=given, config=config)
 
 
 def test_every_folder_of_the_package_is_installed() -> None:
