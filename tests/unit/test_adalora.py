@@ -1,4 +1,4 @@
-"""AdaLoRA's plan: ranks are given up as peft decides, and a stopped run goes on to the same bits."""
+"""AdaLoRA's plan: ranks are given up as peft decides; a stopped run goes on to the same bits."""
 
 import timm
 import torch

@@ -1,4 +1,4 @@
-"""A run on a list that is not its own test split: scored on what it held apart, and that is said."""
+"""A run on a list that is not its own test split: scored on what it held apart, which is said."""
 
 from pathlib import Path
 from typing import Any

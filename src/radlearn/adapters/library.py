@@ -124,7 +124,7 @@ def _configuration(backbone: nn.Module, config: TunerConfig, kind: Kind, names: 
         raise InputError(
             f"a rank of {config.rank} is more than the widest layer has; give --rank less"
         )
-    maker = PEFT_TYPE_TO_CONFIG_MAPPING[PeftType(kind.type)]
+    maker: Any = PEFT_TYPE_TO_CONFIG_MAPPING[PeftType(kind.type)]
     known = {one.name for one in dataclasses.fields(maker)} - set(NOT_OPTIONS)
     if unknown := config.options.keys() - known:
         raise InputError(

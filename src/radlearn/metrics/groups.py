@@ -61,7 +61,7 @@ def score_groups(
     code = np.array([groups.index(name) for name in names], np.int64)
     drawn = bootstrap_patients(measured.patients, resamples, seed)
     within = [np.flatnonzero(code == at) for at in range(len(groups))]
-    patients = [len({measured.patients[row] for row in rows}) for rows in within]
+    patients = [len({measured.patients[int(row)] for row in rows}) for rows in within]
     reasons = [_reason(at, groups, within, measured) for at in range(len(groups))]
     tested = [at for at, reason in enumerate(reasons) if reason is None]
     averaged = [
@@ -193,7 +193,7 @@ def _gap(
     own = _mean(measured, rows, once, columns)[0]
     if reason is not None:
         alone = Interval(float(own), np.nan, np.nan, 0, 0)
-        enough = len({measured.patients[row] for row in rows}) >= FEWEST
+        enough = len({measured.patients[int(row)] for row in rows}) >= FEWEST
         if enough and all(_few(measured, column, rows) is None for column in columns):
             alone = percentile_interval(float(own), _mean(measured, rows, drawn, columns))
         return {"score": alone.as_json(), "reason": reason, "tested": False}

@@ -137,7 +137,7 @@ def fit_curve(runs: Runs, seed: int = 0) -> Fitted:
     curve = _least_squares(amounts.score[None], amounts.labels, weight, runs.bounds)
     unsure = np.ones(resamples)
     if amounts.freedom:
-        unsure = amounts.freedom / rng.chisquare(amounts.freedom, resamples)
+        unsure = amounts.freedom / np.asarray(rng.chisquare(amounts.freedom, resamples))
     noise = np.sqrt(training[None] * unsure[:, None] + misfit**2)
     scores = amounts.resampled + noise * rng.normal(size=(resamples, count))
     return Fitted(

@@ -66,7 +66,7 @@ def measured_labels(
     """AUROC of each label of `scored`; with thresholds also what these do."""
 
     def score(rows: Rows, resamples: Resamples, at: Sequence[int]) -> np.ndarray:
-        chosen = np.ix_(rows, list(at))
+        chosen = np.ix_(rows, np.array(at, np.int64))
         return rankings(scored.logit[chosen], scored.truth[chosen], resamples).auroc
 
     def reason(rows: Rows) -> list[str | None]:
@@ -105,7 +105,7 @@ def measured_column(
     filled = np.nan_to_num(columns)
 
     def score(rows: Rows, resamples: Resamples, at: Sequence[int]) -> np.ndarray:
-        chosen = np.ix_(rows, list(at))
+        chosen = np.ix_(rows, np.array(at, np.int64))
         with np.errstate(divide="ignore", invalid="ignore"):
             return resamples.totals(filled[chosen]) / resamples.totals(there[chosen])
 

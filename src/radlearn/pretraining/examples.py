@@ -48,9 +48,8 @@ def _images(model: MRM, batch: dict[str, Tensor], objective: Objective) -> Examp
     hidden.scatter_(1, masking.hidden, True)
     channels = target.shape[1]
     grey = batch["image"].float()
-    whole = (_picture(drawn, side, channels) * objective.preprocessing.std) + (
-        objective.preprocessing.mean
-    )
+    mean, std = objective.preprocessing.averaged.statistics(target)
+    whole = _picture(drawn, side, channels) * std + mean
     cover = _picture(hidden[:, :, None].expand_as(truth).float(), side, channels) > 0.5
     rebuilt = torch.where(cover, whole * 255, grey)
     masked = torch.where(cover, torch.full_like(grey, GREY), grey)
