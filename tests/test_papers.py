@@ -12,8 +12,8 @@ from unittest import mock
 
 import pytest
 
-from radlearn.costs import PEAK, SHARES, Cost, cost_of
-from radlearn.operations import (
+from radlearn.grids.costs import PEAK, SHARES, Cost, cost_of
+from radlearn.grids.operations import (
     finetuning_step,
     inference,
     pretraining_step,
@@ -22,7 +22,7 @@ from radlearn.operations import (
     translation_forward,
     translation_step,
 )
-from radlearn.recipe_files import read_recipe, shipped
+from radlearn.grids.recipe_files import read_recipe, shipped
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "papers.md"
 ROW = re.compile(r"^(\|.*`radlearn compare ([\w-]+)` \| )([^|]*)( \|)$", re.MULTILINE)

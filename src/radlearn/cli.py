@@ -81,13 +81,13 @@ COMMANDS: dict[str, Command] = {
     ),
     "import": Command(
         "a published file of weights: what it is, and a model of it",
-        "radlearn.importing:ImportConfig",
-        "radlearn.importing:import_weights",
+        "radlearn.exchange.importing:ImportConfig",
+        "radlearn.exchange.importing:import_weights",
     ),
     "export": Command(
         "a run for timm, PEFT, ONNX, or under the papers' own names",
-        "radlearn.exporting:ExportConfig",
-        "radlearn.exporting:export",
+        "radlearn.exchange.exporting:ExportConfig",
+        "radlearn.exchange.exporting:export",
     ),
     "deidentify": Command(
         "DICOM images without who they are of",

@@ -8,15 +8,15 @@ from typing import Annotated, Any
 
 import tyro
 
-from radlearn import table, table_translation
 from radlearn.engine.log import console
 from radlearn.errors import InputError
 from radlearn.files import read_json, writable, write_json
-from radlearn.recipe import AnyCell, AnyRecipe, Cell, Recipe, TranslationRecipe, arguments
-from radlearn.recipe_files import Scale, find_recipe, read_recipe
-from radlearn.side_by_side import FOREVER, Task, alone, room, run_tasks, start
-from radlearn.stand_ins import make_stand_in
-from radlearn.table import run_of
+from radlearn.grids import table, table_translation
+from radlearn.grids.recipe import AnyCell, AnyRecipe, Cell, Recipe, TranslationRecipe, arguments
+from radlearn.grids.recipe_files import Scale, find_recipe, read_recipe
+from radlearn.grids.side_by_side import FOREVER, Task, alone, room, run_tasks, start
+from radlearn.grids.stand_ins import make_stand_in
+from radlearn.grids.table import run_of
 
 
 @dataclass(frozen=True)

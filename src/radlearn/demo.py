@@ -11,11 +11,11 @@ from radlearn.compare import make_backbones, run_cells, show_table
 from radlearn.demo_translation import translation
 from radlearn.engine.log import console
 from radlearn.errors import InputError
-from radlearn.recipe import Cell, Recipe
+from radlearn.grids.recipe import Cell, Recipe
+from radlearn.grids.table import run_of, write_table
 from radlearn.records.phantoms import LABEL_NAMES, write_phantoms
 from radlearn.report.page import Gallery, Picture, Section
 from radlearn.report.pictures import encode
-from radlearn.table import run_of, write_table
 
 PATIENTS = 400
 SIZE = 96

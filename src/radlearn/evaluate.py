@@ -93,10 +93,10 @@ class Kind(NamedTuple):
 
 KINDS = {
     "translation": "radlearn.translation.evaluate:TRANSLATIONS",
-    "multi-label": "radlearn.evaluate_labels:LABELS",
-    "single-label": "radlearn.evaluate_targets:CLASSES",
-    "ordinal": "radlearn.evaluate_targets:LEVELS",
-    "continuous": "radlearn.evaluate_targets:NUMBERS",
+    "multi-label": "radlearn.evaluation.labels:LABELS",
+    "single-label": "radlearn.evaluation.targets:CLASSES",
+    "ordinal": "radlearn.evaluation.targets:LEVELS",
+    "continuous": "radlearn.evaluation.targets:NUMBERS",
     "segmentation": "radlearn.finetuning.evaluate_masks:SEGMENTATIONS",
 }
 """Where the `Kind` of each task is: "module:name", imported when a run of it is scored."""
@@ -159,7 +159,7 @@ def evaluate(config: EvaluateConfig) -> None:
         kind.show(evaluation)
         _tell(evaluation)
         if config.groups and kind.measured is not None:
-            from radlearn.evaluate_groups import evaluate_groups
+            from radlearn.evaluation.groups import evaluate_groups
 
             evaluate_groups(run, kind.measured(run, config), evaluation, config)
     if len(config.runs) > 1:
@@ -181,7 +181,7 @@ def evaluate_run(run: Path, config: EvaluateConfig) -> dict[str, Any]:
 
 def _scored(run: Path, kind: Kind, config: EvaluateConfig) -> Evaluation:
     """What the kind's score returns, with scores on other lists and what is to be said of them."""
-    from radlearn.evaluate_lists import evaluate_lists
+    from radlearn.evaluation.lists import evaluate_lists
 
     evaluation = dict(kind.score(run, config))
     evaluation["marks"] = list(finished_results(run).get("marks", ()))
@@ -193,7 +193,7 @@ def _scored(run: Path, kind: Kind, config: EvaluateConfig) -> Evaluation:
 
 def _tell(evaluation: Evaluation) -> None:
     """Print the scores on other lists, and the marks."""
-    from radlearn.evaluate_lists import in_words
+    from radlearn.evaluation.lists import in_words
     from radlearn.report.lists import score_of
 
     for one in evaluation.get("lists", ()):

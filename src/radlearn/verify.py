@@ -79,7 +79,7 @@ def verify(config: VerifyConfig) -> int:
 def _arguments(command: str, told: Mapping[str, Any]) -> list[str]:
     """A run's config as the flags that made it."""
     from radlearn.cli import COMMANDS, load
-    from radlearn.recipe import arguments
+    from radlearn.grids.recipe import arguments
 
     flags = {one.name for one in fields(load(COMMANDS[command].config))}
     given = {name: value for name, value in told.items() if name in flags and name != "stores"}
@@ -89,7 +89,7 @@ def _arguments(command: str, told: Mapping[str, Any]) -> list[str]:
 def _first_rows(command: str, given: list[str], run: Path, rows: int) -> list[dict[str, Any]]:
     """The first rows of metrics of a run that is stopped as soon as it has them."""
     from radlearn.engine.log import read_metrics
-    from radlearn.side_by_side import WORKER
+    from radlearn.grids.side_by_side import WORKER
 
     arguments = [*WORKER, str(run), command, *given, "--run", str(run)]
     with tempfile.TemporaryFile() as log:

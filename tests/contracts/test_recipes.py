@@ -15,11 +15,11 @@ from data.fakes import dicom, picture, write
 from radlearn.cli import COMMANDS, call, load
 from radlearn.compare import _task, make_backbones
 from radlearn.datasets import chexpert, nih
+from radlearn.grids.recipe import AnyRecipe, Recipe, TranslationRecipe, arguments
+from radlearn.grids.recipe_files import read_recipe, shipped
+from radlearn.grids.stand_ins import STAND_INS
 from radlearn.models.mrm import MRM, SIZES
-from radlearn.recipe import AnyRecipe, Recipe, TranslationRecipe, arguments
-from radlearn.recipe_files import read_recipe, shipped
 from radlearn.records.phantom_heads import write_heads
-from radlearn.stand_ins import STAND_INS
 
 RECIPES = sorted(shipped().glob("*.toml"))
 PAPERS = [path for path in RECIPES if "${RADLEARN_DATA}" not in path.read_text().split("[tiny")[0]]

@@ -79,7 +79,7 @@ def backbone(path: Path, heads: int | None = None) -> Imported:
     ],
 )
 def test_a_vit_of_any_shape_computes_the_same(tmp_path: Path, arguments: dict) -> None:
-    from radlearn.importing_folders import write_backbone
+    from radlearn.exchange.folders import write_backbone
 
     donor = vit(**arguments)
     heads = arguments.get("num_heads", 3)

@@ -347,7 +347,7 @@ def test_a_folder_that_says_otherwise_than_model_is_refused(tmp_path: Path) -> N
 
 
 def test_an_imported_family_is_a_folder_that_timm_loads(tmp_path: Path) -> None:
-    from radlearn.importing import ImportConfig, import_weights
+    from radlearn.exchange.importing import ImportConfig, import_weights
 
     donor = theirs("swin", tmp_path / "theirs")
     import_weights(ImportConfig(tmp_path / "theirs", tmp_path / "ours"))

@@ -8,13 +8,13 @@ import pytest
 from filelock import FileLock
 from made_translations import PAIRS, finish, predictions
 
-from radlearn import side_by_side as module
-from radlearn import table_translation
 from radlearn.compare import CompareConfig, compare
 from radlearn.errors import InputError
 from radlearn.files import write_json
-from radlearn.recipe import TranslationRecipe
-from radlearn.recipe_files import read_recipe
+from radlearn.grids import side_by_side as module
+from radlearn.grids import table_translation
+from radlearn.grids.recipe import TranslationRecipe
+from radlearn.grids.recipe_files import read_recipe
 
 
 class Runner:

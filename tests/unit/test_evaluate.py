@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 from radlearn.cli import main
 from radlearn.errors import InputError
 from radlearn.evaluate import EvaluateConfig, evaluate_run
-from radlearn.evaluate_labels import compare_labels
+from radlearn.evaluation.labels import compare_labels
 from radlearn.metrics.predictions import mistakes
 from radlearn.metrics.tables import print_comparison, print_evaluation
 

@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 from radlearn.cli import main
 from radlearn.errors import InputError
 from radlearn.evaluate import EvaluateConfig, evaluate_run
-from radlearn.evaluate_lists import in_words
+from radlearn.evaluation.lists import in_words
 from radlearn.files import write_json
 from radlearn.records.splits import fingerprint
 from radlearn.report.lists import lists_sections

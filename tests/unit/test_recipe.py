@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from radlearn.errors import InputError
-from radlearn.recipe import Recipe, TranslationRecipe
-from radlearn.recipe_files import find_recipe, read_recipe
+from radlearn.grids.recipe import Recipe, TranslationRecipe
+from radlearn.grids.recipe_files import find_recipe, read_recipe
 
 SMALL = """
 title = "Small"

@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 
 from radlearn.evaluate import EvaluateConfig, evaluate_run
-from radlearn.evaluate_labels import compare_labels
+from radlearn.evaluation.labels import compare_labels
 from radlearn.files import write_json
 from radlearn.report import page
 from radlearn.report.comparison import differences, side_by_side

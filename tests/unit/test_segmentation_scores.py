@@ -15,12 +15,12 @@ from radlearn.finetuning import segmentation_elsewhere
 from radlearn.finetuning.evaluate_masks import compare_segmentations, measured
 from radlearn.finetuning.segmentation import packed, spacings, unpacked
 from radlearn.finetuning.segmentation_predict import _placed
+from radlearn.grids.recipe import Recipe
+from radlearn.grids.table import run_of, score_cells, write_table
 from radlearn.metrics.mask_scores import mask_scores_of, means
 from radlearn.metrics.mask_tables import print_differences, print_masks
 from radlearn.metrics.statistics import bootstrap_patients, everything_once
-from radlearn.recipe import Recipe
 from radlearn.report.segmentation import DrawnMask, outlined_pair, segmentation_page
-from radlearn.table import run_of, score_cells, write_table
 
 CLASSES = ("lung", "heart")
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from radlearn import side_by_side as module
 from radlearn.errors import InputError
-from radlearn.side_by_side import Task, run_tasks
+from radlearn.grids import side_by_side as module
+from radlearn.grids.side_by_side import Task, run_tasks
 
 FAKE = """
 import json, os, pathlib, sys, time
@@ -145,7 +145,7 @@ def test_cores_are_shared_among_runs(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_a_worker_ends_with_who_started_it() -> None:
     script = (
-        "import threading, time; from radlearn import worker;"
+        "import threading, time; from radlearn.grids import worker;"
         "threading.Thread(target=worker._end_with_parent, daemon=True).start(); time.sleep(60)"
     )
     process = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE)
@@ -157,7 +157,7 @@ def test_a_worker_ends_with_who_started_it() -> None:
 ORPHAN = """
 import pathlib, signal, sys, threading, time
 from filelock import FileLock
-from radlearn import worker
+from radlearn.grids import worker
 worker.ORPHANED = 1.0
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 threading.Thread(target=worker._end_with_parent, daemon=True).start()
@@ -169,7 +169,7 @@ with FileLock(run / ".lock"):
 """
 PARENT = """
 import pathlib, sys
-from radlearn import side_by_side as module
+from radlearn.grids import side_by_side as module
 out = pathlib.Path(sys.argv[1])
 module.WORKER = (sys.executable, "-c", sys.argv[2])
 tasks = [module.Task(n, f"cell-{n}", "sleep", (), out / "runs" / n) for n in ("a", "b")]

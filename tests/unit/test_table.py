@@ -10,9 +10,9 @@ import pytest
 
 from radlearn.errors import InputError
 from radlearn.files import write_json
+from radlearn.grids.recipe import Recipe, Reported
+from radlearn.grids.table import contrasts, run_of, score_cells, write_backbones, write_table
 from radlearn.metrics.classification import mean_auroc
-from radlearn.recipe import Recipe, Reported
-from radlearn.table import contrasts, run_of, score_cells, write_backbones, write_table
 
 LABELS = ("Edema", "Mass", "Rare")
 GRID = {"init": ["mrm", "scratch"], "tuner": ["lora", "full"], "fraction": [1.0], "seed": [0, 1]}

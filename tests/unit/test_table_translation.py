@@ -11,13 +11,13 @@ import pytest
 from made_translations import PAIRS, finish, panel, predictions
 
 from radlearn.errors import InputError
+from radlearn.grids.recipe import TranslationCell, TranslationRecipe
+from radlearn.grids.recipe_files import read_recipe
+from radlearn.grids.table import run_of
+from radlearn.grids.table_translation import contrasts_of, rows_of, trained, write_table
 from radlearn.metrics.slice_grid import by_patient, contrasts, read_trained
 from radlearn.metrics.slice_scores import SCORES
-from radlearn.recipe import TranslationCell, TranslationRecipe
-from radlearn.recipe_files import read_recipe
 from radlearn.records.keys import hashed, read_key, store_key
-from radlearn.table import run_of
-from radlearn.table_translation import contrasts_of, rows_of, trained, write_table
 
 DECIBELS = {"nc+r": 24.0, "p2p": 23.0, "c": 24.5}
 SECONDS = {"nc+r": 0.1, "p2p": 0.08, "c": 0.16}

@@ -17,12 +17,12 @@ from filelock import FileLock, Timeout
 from radlearn.cli import call
 from radlearn.engine.log import console
 from radlearn.errors import InputError
+from radlearn.grids.worker import PATIENCE, wait_for
 from radlearn.records.settings import all_cores
-from radlearn.worker import PATIENCE, wait_for
 
 LOOK_EVERY = 0.2  # seconds
 FOREVER = -1.0
-WORKER = (sys.executable, "-m", "radlearn.worker")
+WORKER = (sys.executable, "-m", "radlearn.grids.worker")
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 

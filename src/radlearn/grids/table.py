@@ -5,15 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from radlearn.files import read_json, write_json, write_text
-from radlearn.metrics.finished import finished_results
-from radlearn.recipe import Recipe, percent
-from radlearn.report.figures import Score
-from radlearn.report.lists import TEXT, TITLE, score_of
-from radlearn.report.overview import grid_sections, overview_page
-from radlearn.report.page import Section, Table
-from radlearn.table_costs import costs_of, costs_table
-from radlearn.table_paper import paper_columns, paper_table, shown, wins
-from radlearn.table_scores import (
+from radlearn.grids.recipe import Recipe, percent
+from radlearn.grids.table_costs import costs_of, costs_table
+from radlearn.grids.table_paper import paper_columns, paper_table, shown, wins
+from radlearn.grids.table_scores import (
     LEAST,
     Contrast,
     Scored,
@@ -24,6 +19,11 @@ from radlearn.table_scores import (
     score_cells,
     scored_on,
 )
+from radlearn.metrics.finished import finished_results
+from radlearn.report.figures import Score
+from radlearn.report.lists import TEXT, TITLE, score_of
+from radlearn.report.overview import grid_sections, overview_page
+from radlearn.report.page import Section, Table
 
 __all__ = [
     "contrasts",

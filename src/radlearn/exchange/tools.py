@@ -13,7 +13,7 @@ from radlearn.adapters import ADAPTERS
 from radlearn.adapters.tuner import FACTS as ADAPTER_FACTS
 from radlearn.adapters.tuner import head_tensors
 from radlearn.errors import InputError
-from radlearn.exporting_checks import (
+from radlearn.exchange.checks import (
     Exported,
     compared,
     load_classifier,

@@ -5,11 +5,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from radlearn.grids.recipe import Recipe, percent
+from radlearn.grids.table_paper import shown
+from radlearn.grids.table_scores import Scores, run_of
 from radlearn.metrics.finished import finished_results
-from radlearn.recipe import Recipe, percent
 from radlearn.report.page import Table
-from radlearn.table_paper import shown
-from radlearn.table_scores import Scores, run_of
 
 MIB = 2**20
 

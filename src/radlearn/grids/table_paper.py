@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from itertools import product
 from typing import TYPE_CHECKING
 
+from radlearn.grids.recipe import Recipe, percent
 from radlearn.metrics.statistics import Interval
-from radlearn.recipe import Recipe, percent
 from radlearn.report.page import Table
 
 if TYPE_CHECKING:
-    from radlearn.table_scores import Contrast, Scores
+    from radlearn.grids.table_scores import Contrast, Scores
 
 UNKNOWN = "none known"
 

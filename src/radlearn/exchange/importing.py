@@ -122,7 +122,7 @@ def _with_preprocessing(config: ImportConfig, found: "Imported") -> "Imported":
 
 
 def _backbone(config: ImportConfig, found: "Imported", base: "Imported | None") -> None:
-    from radlearn.importing_folders import settled, write_backbone, write_classifier
+    from radlearn.exchange.folders import settled, write_backbone, write_classifier
     from radlearn.models.decoder_shapes import fit_decoders, mrm_config
     from radlearn.models.vit_shapes import described, fit_whole, form
 
@@ -191,7 +191,7 @@ def _whose(found: "Imported") -> str:
 
 
 def _networks(config: ImportConfig, found: "ImportedNetworks") -> None:
-    from radlearn.importing_folders import write_translator
+    from radlearn.exchange.folders import write_translator
     from radlearn.models.checkpoints import ImportedNetworks, open_checkpoint
 
     networks, notes = dict(found.networks), found.notes

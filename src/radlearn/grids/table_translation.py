@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from radlearn.files import write_json, write_text
+from radlearn.grids.recipe import TranslationRecipe
+from radlearn.grids.table import markdown, refuse_other_settings, run_of
 from radlearn.metrics.slice_grid import (
     Contrast,
     Trained,
@@ -17,7 +19,6 @@ from radlearn.metrics.slice_grid import (
 )
 from radlearn.metrics.slice_scores import SCORES
 from radlearn.metrics.slices import describe
-from radlearn.recipe import TranslationRecipe
 from radlearn.records.keys import KEY_FILE, hashed, read_key
 from radlearn.report.comparison import p_value
 from radlearn.report.figures import Score, forest
@@ -25,7 +26,6 @@ from radlearn.report.overview import overview_page
 from radlearn.report.page import Figure, Section, Table
 from radlearn.report.translation import definitions, measure
 from radlearn.report.translation_grid import curve_sections, panel_sections
-from radlearn.table import markdown, refuse_other_settings, run_of
 
 KINDS = {"paper": "as the paper counts", "standard": "standard"}
 

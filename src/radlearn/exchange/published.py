@@ -10,7 +10,7 @@ from torch import Tensor
 
 from radlearn.engine.device import compute
 from radlearn.errors import InputError
-from radlearn.exporting_checks import (
+from radlearn.exchange.checks import (
     Exported,
     compared,
     distance,
@@ -18,9 +18,9 @@ from radlearn.exporting_checks import (
     pictures,
     refuse_unmerged,
 )
+from radlearn.exchange.folders import classifier, settled
 from radlearn.files import read_json, replacing
 from radlearn.generators.resnet import ResNetGenerator
-from radlearn.importing_folders import classifier, settled
 from radlearn.models.backbone import BackboneConfig, is_plain_vit
 from radlearn.models.checkpoints import (
     KEPT,

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from radlearn.engine.device import compute
 from radlearn.errors import InputError
-from radlearn.exporting_checks import Exported, compared, load_classifier, pictures
+from radlearn.exchange.checks import Exported, compared, load_classifier, pictures
 from radlearn.models.attention import choose_attention
 from radlearn.translation.inference import load_translator
 

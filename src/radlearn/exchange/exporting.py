@@ -14,7 +14,7 @@ from radlearn.errors import InputError
 from radlearn.files import read_json, writable, write_json
 
 if TYPE_CHECKING:
-    from radlearn.exporting_checks import Exported
+    from radlearn.exchange.checks import Exported
 
 Target = Literal["timm", "peft", "onnx", "mrm", "mae", "medpeft", "reggan"]
 
@@ -86,23 +86,23 @@ def _mission(run: Path) -> str:
 
 
 def _writer(mission: str, to: Target) -> "Callable[[Path, Path], Exported]":
-    from radlearn import exporting_onnx, exporting_published, exporting_tools
+    from radlearn.exchange import onnx_files, published, tools
 
     writers: dict[str, dict[str, Callable[[Path, Path], Exported]]] = {
         "finetuning": {
-            "timm": exporting_tools.classifier_to_timm,
-            "peft": exporting_tools.lora_to_peft,
-            "onnx": exporting_onnx.classifier_to_onnx,
-            "medpeft": exporting_published.to_medpeft,
+            "timm": tools.classifier_to_timm,
+            "peft": tools.lora_to_peft,
+            "onnx": onnx_files.classifier_to_onnx,
+            "medpeft": published.to_medpeft,
         },
         "pretraining": {
-            "timm": exporting_tools.backbone_to_timm,
-            "mrm": exporting_published.to_mrm,
-            "mae": exporting_published.to_mae,
+            "timm": tools.backbone_to_timm,
+            "mrm": published.to_mrm,
+            "mae": published.to_mae,
         },
         "translation": {
-            "onnx": exporting_onnx.generator_to_onnx,
-            "reggan": exporting_published.to_reggan,
+            "onnx": onnx_files.generator_to_onnx,
+            "reggan": published.to_reggan,
         },
     }
     writers["model"] = writers["pretraining"]

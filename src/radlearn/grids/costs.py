@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any, Literal
 
 from radlearn.finetuning.config import FinetuneConfig
-from radlearn.operations import (
+from radlearn.grids.operations import (
     finetuning_step,
     inference,
     pretraining_step,
@@ -15,7 +15,7 @@ from radlearn.operations import (
     segmentation_step,
     translation_step,
 )
-from radlearn.recipe import Recipe, TranslationRecipe
+from radlearn.grids.recipe import Recipe, TranslationRecipe
 
 PEAK = 312e12
 """Operations a second of the assumed GPU: an A100's matrix units in bfloat16, by its data sheet."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from radlearn.errors import InputError
-from radlearn.recipe import (
+from radlearn.grids.recipe import (
     AnyRecipe,
     Recipe,
     Reported,
@@ -28,8 +28,8 @@ MERGED = ("about", "prepare", "stores", "backbones", "grid")
 
 def shipped() -> Path:
     """The folder of the recipes that come with the package: installed, or in its source tree."""
-    installed = Path(__file__).parent / "recipes"
-    return installed if installed.is_dir() else Path(__file__).parents[2] / "recipes"
+    installed = Path(__file__).parents[1] / "recipes"
+    return installed if installed.is_dir() else Path(__file__).parents[3] / "recipes"
 
 
 def find_recipe(name: str) -> Path:

@@ -11,6 +11,7 @@ from radlearn.engine.folder import FREE
 from radlearn.errors import InputError
 from radlearn.evaluate import EvaluateConfig, kind_of
 from radlearn.files import read_json
+from radlearn.grids.recipe import AnyCell, Cell, Recipe
 from radlearn.metrics.finished import finished_results
 from radlearn.metrics.measured import Measured
 from radlearn.metrics.statistics import (
@@ -20,7 +21,6 @@ from radlearn.metrics.statistics import (
     everything_once,
     percentile_interval,
 )
-from radlearn.recipe import AnyCell, Cell, Recipe
 
 LEAST = 10
 """Positives, and negatives, that a label needs among the test records to count in the mean."""

@@ -1,0 +1,1 @@
+"""What evaluation says of runs of each kind of task."""

@@ -1,0 +1,1 @@
+"""Weights from elsewhere in, and runs out to other tools, each compared."""

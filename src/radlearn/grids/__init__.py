@@ -1,0 +1,1 @@
+"""Grids of runs: recipes, their cells side by side, and the table."""
