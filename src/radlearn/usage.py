@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 import tyro
 
 PLACEHOLDERS = {int: "N", float: "X", str: "TEXT", Path: "PATH", bool: "True|False"}
-WIDEST = 30  # columns a flag and its value take before the text starts on the next line
+WIDEST = 32  # columns a flag and its value take before the text starts on the next line
 
 
 class Flag(NamedTuple):

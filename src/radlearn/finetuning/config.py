@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from radlearn.adapters import adapter_named
-from radlearn.engine.names import DeviceName, PrecisionName
+from radlearn.engine.names import DeviceName, OnFault, PrecisionName
 from radlearn.errors import InputError, refuse_unless_positive
 
 
@@ -98,6 +98,8 @@ class FinetuneConfig:
     seed: int = 0
     device: DeviceName = "auto"
     precision: PrecisionName = "auto"
+    on_fault: OnFault = "stop"
+    """At an update that is no number or explodes: stop, or leave it out."""
     workers: int = 0
 
     def __post_init__(self) -> None:

@@ -186,6 +186,7 @@ def _train(
             seed=config.seed,
             clip=1.0,
             workers=config.workers,
+            on_fault=config.on_fault,
             log_every=max(1, steps // 100),
             evaluate_every=max(1, steps // config.evaluations),
             save_every=max(1, min(500, steps // 2)),
