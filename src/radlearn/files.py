@@ -10,6 +10,9 @@ from typing import Any
 
 from radlearn.errors import InputError
 
+PROBE = 2**20  # bytes that a disk should still take after a write that failed
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that a spreadsheet computes
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -30,13 +33,35 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
-        raise InputError(
-            f"cannot write {path}: {error.strerror or error}; free some space or choose another "
-            "folder"
-        ) from error
+        raise _unwritable(path, error) from error
+    except InputError:
+        raise
+    except Exception as error:
+        # torch, safetensors and polars each have their own word for a disk that is full
+        if (why := _refused(temporary)) is None:
+            raise
+        raise _unwritable(path, why) from error
     finally:
         with suppress(OSError):  # what went wrong has been said
             temporary.unlink()
+
+
+def _unwritable(path: Path, error: OSError) -> InputError:
+    return InputError(
+        f"cannot write {path}: {error.strerror or error}; free some space or choose another folder"
+    )
+
+
+def _refused(path: Path) -> OSError | None:
+    """Why no more bytes go into a file, None where they do."""
+    try:
+        with path.open("ab") as file:
+            file.write(bytes(PROBE))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return error
+    return None
 
 
 def _sync_folder(folder: Path) -> None:
@@ -68,6 +93,11 @@ def writable(folder: Path) -> None:
 def shown(path: Path) -> str:
     """A path as text that every table and terminal takes, whatever bytes its name is made of."""
     return os.fsencode(path).decode("utf-8", errors="replace")
+
+
+def listed(path: str) -> str:
+    """A path as a cell of a table that people open: the same file, and never a formula."""
+    return f"./{path}" if path.startswith(FORMULA) else path
 
 
 def write_text(path: Path, text: str) -> None:

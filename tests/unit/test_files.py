@@ -2,15 +2,19 @@
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
+import torch
 from safetensors.numpy import save_file
 
+from limits import files_up_to
 from radlearn.engine.log import Metrics, console, read_metrics
 from radlearn.errors import InputError
-from radlearn.files import replacing, write_text
+from radlearn.files import listed, replacing, write_text
 
 
 def test_weights_may_be_read_by_whom_the_umask_lets(tmp_path: Path) -> None:
@@ -54,3 +58,48 @@ def test_a_row_of_metrics_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
     with Metrics(tmp_path, resumed_at=1):
         pass
     assert read_metrics(tmp_path) == rows[:1]
+
+
+BIG = np.arange(50_000, dtype=np.float64)
+
+
+def as_array(path: Path) -> None:
+    with path.open("wb") as file:
+        np.save(file, BIG)
+
+
+WRITERS: dict[str, Callable[[Path], object]] = {
+    "text": lambda path: path.write_text("a" * 100_000),
+    "torch": lambda path: torch.save({"a": torch.from_numpy(BIG)}, path),
+    "safetensors": lambda path: save_file({"a": BIG}, path),
+    "array": as_array,
+    "parquet": lambda path: pl.DataFrame({"a": BIG}).write_parquet(path),
+    "csv": lambda path: pl.DataFrame({"a": BIG}).write_csv(path),
+}
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_a_full_disk_is_one_clear_line_and_the_old_file_stays(tmp_path: Path, kind: str) -> None:
+    write_text(tmp_path / "a", "old")
+    with (
+        pytest.raises(InputError, match=r"cannot write .*/a: .*free some space"),
+        files_up_to(20_000),
+        replacing(tmp_path / "a") as temporary,
+    ):
+        WRITERS[kind](temporary)
+    assert [file.name for file in tmp_path.iterdir()] == ["a"]
+    assert (tmp_path / "a").read_text() == "old"
+
+
+def test_a_fault_of_a_writer_is_not_taken_for_a_full_disk(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="its own"), replacing(tmp_path / "a"):
+        raise RuntimeError("its own")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["=1+1.png", "+a", "-a/b.png", "@a", "\ta", "\ra"])
+def test_a_path_in_a_table_is_the_same_file_and_no_formula(tmp_path: Path, name: str) -> None:
+    write_text(tmp_path / name, "there")
+    assert not listed(name).startswith(("=", "+", "-", "@", "\t", "\r"))
+    assert (tmp_path / listed(name)).read_text() == "there"
+    assert listed("a=b.png") == "a=b.png"
