@@ -3,7 +3,7 @@
 timm's parameter names are the published checkpoints' names, so nothing is ever renamed here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -37,6 +37,9 @@ NOT_OURS = (
     "cache_dir",
 )
 """Arguments of `timm.create_model` that read other files or the network."""
+
+LARGEST, MOST_LAYERS = 2**16, 2**10
+"""More than any backbone has of anything, and of layers: config.json may come from anywhere."""
 
 Family = Literal["vit", "swin", "convnext", "other"]
 
@@ -107,6 +110,7 @@ class BackboneConfig:
                 f"a model is made from its architecture's arguments, not from {refused[0]}; "
                 "remove it from model_args and give the weights as a file"
             )
+        _refuse_huge(arguments)
         try:
             return timm.create_model(self.architecture, pretrained=False, **arguments)
         except (TypeError, ValueError, AssertionError, RuntimeError, KeyError) as error:
@@ -114,6 +118,27 @@ class BackboneConfig:
                 f"{self.architecture} cannot be made with {arguments}: {error}; "
                 "change the image size, patch size or width"
             ) from error
+
+
+def _refuse_huge(arguments: Mapping[str, Any]) -> None:
+    for name, value in arguments.items():
+        numbers = list(_numbers(value))
+        layers = sum(numbers) if name in ("depth", "depths") else len(numbers)
+        if any(not -LARGEST <= one <= LARGEST for one in numbers) or layers > MOST_LAYERS:
+            raise InputError(
+                f"model_args has a {name} of {str(value)[:40]}, which is more than any backbone "
+                "has; get config.json again"
+            )
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for one in value:
+            yield from _numbers(one)
+    elif isinstance(value, int | float):
+        yield value
 
 
 def _start_vit(model: VisionTransformer) -> None:
@@ -309,8 +334,8 @@ def read_model(folder: Path, weights: bool = True) -> SavedModel:
     """Read a model folder without making the model.
 
     Raises:
-        InputError: config.json is missing or does not describe a model, or the weights are missing
-            or damaged.
+        InputError: config.json is missing or does not describe a model, or the weights are
+            missing, damaged, or far fewer than those of the model.
     """
     read = read_json(folder / "config.json", "a model folder")
     try:
@@ -328,7 +353,21 @@ def read_model(folder: Path, weights: bool = True) -> SavedModel:
             "give a model folder that radlearn or timm saved"
         ) from error
     state = read_safetensors(folder / "model.safetensors") if weights else {}
+    if weights:
+        _refuse_larger(config, state, folder)
     return SavedModel(config, arguments, preprocessing, extra, state)
+
+
+def _refuse_larger(config: BackboneConfig, state: Mapping[str, Tensor], folder: Path) -> None:
+    """No memory is asked for that the weights beside config.json do not bear out."""
+    with torch.device("meta"):
+        claimed = sum(one.numel() for one in config.create(num_classes=0).parameters())
+    there = sum(one.numel() for one in state.values())
+    if claimed > 2 * there:
+        raise InputError(
+            f"{folder / 'config.json'} describes a backbone of {claimed:,} weights, and "
+            f"model.safetensors has {there:,}; copy the whole model folder again"
+        )
 
 
 def load_model(folder: Path) -> tuple[nn.Module, SavedModel]:
