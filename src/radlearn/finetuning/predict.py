@@ -15,7 +15,7 @@ from torch import Tensor
 from radlearn.engine.device import Compute
 from radlearn.engine.log import console, progress
 from radlearn.errors import InputError, UnreadableError
-from radlearn.files import replacing, shown, writable
+from radlearn.files import listed, replacing, shown, writable
 from radlearn.finetuning.readings import Outputs
 from radlearn.finetuning.tuned import Tuned, load_tuned
 from radlearn.models.inference import logits
@@ -83,7 +83,8 @@ def predict_labels(
     with replacing(out) as temporary:
         table = _table(tuned, names, np.concatenate(answers))
         if out.suffix == ".csv":
-            table.write_csv(temporary)
+            named = pl.Series("file", [listed(name) for name in table["file"]], pl.String)
+            table.with_columns(named).write_csv(temporary)
         else:
             table.write_parquet(temporary)
     together = "" if tuned.pool is None else f" as {table.height} studies, a folder each"

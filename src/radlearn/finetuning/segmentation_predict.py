@@ -13,7 +13,7 @@ from jaxtyping import Shaped, UInt8
 from radlearn.engine.device import Compute
 from radlearn.engine.log import console, progress
 from radlearn.errors import InputError, UnreadableError
-from radlearn.files import replacing, writable
+from radlearn.files import listed, replacing, writable
 from radlearn.finetuning.predict import files_of
 from radlearn.finetuning.segmentation_inference import Inference, predicted_masks
 from radlearn.finetuning.tuned import open_tuned
@@ -174,7 +174,8 @@ def _row(
 ) -> dict[str, object]:
     counts = np.bincount(mask.ravel(), minlength=len(classes) + 1)
     pixels = {f"{name} pixels": int(counts[k]) for k, name in enumerate(classes, 1)}
-    return {"file": picture.name, "mask": str(picture.mask.relative_to(out)), **pixels}
+    mask_file = str(picture.mask.relative_to(out))
+    return {"file": listed(picture.name), "mask": listed(mask_file), **pixels}
 
 
 def _refusal(name: str, path: Path, error: Exception) -> SetAside:

@@ -13,7 +13,7 @@ import polars as pl
 
 from radlearn.checksums import NAME as CHECKSUMS
 from radlearn.checksums import write_checksums
-from radlearn.files import replacing, write_json, write_text
+from radlearn.files import listed, replacing, write_json, write_text
 from radlearn.records.joins import Joins, join
 from radlearn.records.record import SetAside, Source, Split
 from radlearn.records.settings import HoldOutWith, PrepareConfig
@@ -183,7 +183,7 @@ def write_set_aside(path: Path, set_aside: Sequence[SetAside]) -> None:
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["path", "reason"])
-    table.writerows([item.path, item.reason] for item in set_aside)
+    table.writerows([listed(item.path), listed(item.reason)] for item in set_aside)
     write_text(path, text.getvalue())
 
 
