@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from radlearn.finetuning import segmentation_batches
 from radlearn.finetuning.segmentation_batches import (
     Augment,
     SegmentationBatches,
@@ -48,7 +49,10 @@ def made(augment: Augment = "plain", size: int = 32, **more: object) -> Segmenta
 
 @pytest.mark.parametrize("augment", ["none", "plain", "strong"])
 @pytest.mark.parametrize("sliding", [False, True])
-def test_image_and_mask_move_together(augment: Augment, sliding: bool) -> None:
+def test_image_and_mask_move_together(
+    augment: Augment, sliding: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segmentation_batches, "_partly_hidden", lambda image, rng: image)
     for step in range(6):
         batch = made(augment, sliding=sliding)(step)
         assert batch["image"].shape == (4, 1, 32, 32) and batch["mask"].shape == (4, 32, 32)
@@ -57,6 +61,19 @@ def test_image_and_mask_move_together(augment: Augment, sliding: bool) -> None:
             seen = [image[inside & (mask == one)] for one in (0, 1, 2)]
             means = [one.mean() for one in seen if len(one) > 20]
             assert all(a + 40 < b for a, b in pairwise(means))
+
+
+def test_strong_augmentation_hides_parts_of_images_and_not_of_masks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    strong = SegmentationBatches(Records(), 32, 64, 7, "strong")  # type: ignore[arg-type]
+    hidden = strong(0)
+    monkeypatch.setattr(segmentation_batches, "_partly_hidden", lambda image, rng: image)
+    whole = strong(0)
+    assert torch.equal(hidden["mask"], whole["mask"])
+    changed = (hidden["image"] != whole["image"]).float().mean(dim=(1, 2, 3))
+    assert 16 <= int((changed > 0).sum()) <= 48
+    assert 0.01 < float(changed.max()) < 0.25
 
 
 def test_a_batch_is_a_function_of_seed_and_step() -> None:

@@ -18,6 +18,7 @@ from radlearn.records.transforms import as_tensor, generator, resized
 RECORD_STREAM = 0x5E63  # keeps what happens to a record apart from the order of records
 ASPECT = 4 / 3
 DEGREES = 15.0
+HIDDEN = (0.02, 0.2)  # share of the image's area
 CONTRAST, BRIGHTNESS = 0.25, 25.0  # share, and grey values of 255
 
 Augment = Literal["none", "plain", "strong"]
@@ -30,8 +31,8 @@ class SegmentationBatches:
 
     Attributes:
         size: side of what the model sees, pixels.
-        augment: plain: random crops and, with `flips`, mirroring; strong: turned, and in other
-            contrast and brightness, too.
+        augment: plain: random crops and, with `flips`, mirroring; strong: turned, in other contrast
+            and brightness, and half of the time with a part hidden, too.
         crop: smallest and largest share of the area that a crop keeps.
         sliding: what is seen is a window of the stored picture in its own resolution, half of the
             time around a pixel that is not background; else the whole picture, or a random crop
@@ -137,4 +138,19 @@ def _strong(pair: Pair, rng: np.random.Generator) -> Pair:
         pair[1], angle, TF.InterpolationMode.NEAREST, fill=[float(NOT_ANNOTATED)]
     )
     mean = image.mean()
-    return ((image - mean) * contrast + mean + brightness).clamp(0, 255), mask
+    image = ((image - mean) * contrast + mean + brightness).clamp(0, 255)
+    return _partly_hidden(image, rng), mask
+
+
+def _partly_hidden(image: Tensor, rng: np.random.Generator) -> Tensor:
+    """Half of the time a rectangle of the image becomes one grey, as what covers an organ may.
+
+    The mask stays: what is hidden has to be drawn from what is around it.
+    """
+    if rng.random() < 0.5:
+        return image
+    height, width = image.shape[-2:]
+    top, left, h, w = _box(height, width, rng, HIDDEN)
+    image = image.clone()
+    image[..., top : top + h, left : left + w] = float(rng.uniform(0, 255))
+    return image

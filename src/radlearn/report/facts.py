@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from radlearn.engine.folder import STORES
 from radlearn.report.page import Section, Table
 
 KNOWN = {
@@ -50,7 +51,7 @@ def command(config: Mapping[str, Any], run: Path) -> str:
     """
     if config.get("mission") not in COMMANDS:
         return ""
-    told = {"mission", *KNOWN} - {"seed", "stores"}
+    told = {"mission", STORES, *KNOWN} - {"seed", "stores"}
     words = ["radlearn", COMMANDS[config["mission"]], *map(str, config.get("stores") or [])]
     words += ["--run", str(run)]
     for key, value in config.items():
