@@ -3,26 +3,28 @@
 from dataclasses import replace
 from functools import partial
 
-from radlearn.adapters import adalora, added, few, full, library, linear, peft
+from radlearn.adapters import adalora, added, few, full, library, linear, peft, trained
 from radlearn.adapters.kinds import KINDS, Kind
 from radlearn.adapters.tuner import Adapter, TunerConfig
 from radlearn.errors import InputError
 
 
 def _few(names: few.Names, name: str, about: str, paper: str) -> Adapter:
-    attach, load = partial(few.attach, names=names), partial(few.load, names=names, tuner=name)
-    return Adapter(attach, few.save, load, few.merge, about, paper)
+    attach = partial(few.attach, names=names)
+    load = partial(trained.load, attach=attach, tuner=name)
+    return Adapter(attach, trained.save, load, trained.merge, about, paper)
 
 
 def _added(
     into: added.Into, name: str, about: str, paper: str, size: str, same_start: bool = True
 ) -> Adapter:
-    attach, load = partial(added.attach, into=into), partial(added.load, into=into, tuner=name)
+    attach = partial(added.attach, into=into)
+    load = partial(trained.load, attach=attach, tuner=name)
     return Adapter(
         attach,
-        added.save,
+        trained.save,
         load,
-        added.merge,
+        trained.merge,
         about,
         paper,
         size,

@@ -1,8 +1,7 @@
 """Modules put into a timm model: prompts in its blocks, small networks after its branches."""
 
 import math
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,23 +12,14 @@ from torch import Tensor, nn
 from radlearn.adapters.tuner import (
     TunerConfig,
     backbone_of,
-    check_backbone,
     freeze_backbone,
-    read_facts,
-    read_tensors,
     refuse,
     remember_backbone,
-    saved_config,
-    shapes_of,
-    trained_tensors,
-    write_facts,
-    write_tensors,
 )
 from radlearn.adapters.where import chosen
 from radlearn.errors import InputError
 from radlearn.models.backbone import backbone_family
 
-WEIGHTS = "added.safetensors"
 MOST = 16
 """Prompts, or units of a bottleneck, by the features that a backbone ends in."""
 
@@ -177,30 +167,4 @@ def attach(model: nn.Module, config: TunerConfig, into: Into) -> nn.Module:
     remember_backbone(model)
     into(backbone, config)
     model.tuner = config  # type: ignore[assignment]
-    return model
-
-
-def save(model: nn.Module, folder: Path, info: Mapping[str, Any]) -> None:
-    """Write what was added, and the head, under their names in the model."""
-    write_tensors(folder / WEIGHTS, trained_tensors(model))
-    write_facts(model, folder, model.tuner, info)  # type: ignore[arg-type]
-
-
-def load(model: nn.Module, folder: Path, into: Into, tuner: str) -> nn.Module:
-    """Put what was added back into the plain backbone that it was trained on.
-
-    Raises:
-        InputError: nothing of the kind is there, it does not fit, or the backbone is another one.
-    """
-    facts = read_facts(folder, tuner)
-    check_backbone(model, facts, folder)
-    attach(model, saved_config(facts, folder), into)
-    model.load_state_dict(
-        read_tensors(folder / WEIGHTS, shapes_of(trained_tensors(model))), strict=False
-    )
-    return model
-
-
-def merge(model: nn.Module) -> nn.Module:
-    """The model itself: what was added is no part of any weight."""
     return model
