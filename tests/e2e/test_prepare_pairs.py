@@ -63,6 +63,14 @@ def test_names_are_matched_whatever_their_case_and_never_by_position(tmp_path: P
     assert ids(prepared(tmp_path / "other", tmp_path / "other-store")) == ["e"]
 
 
+def test_the_name_of_an_exam_may_stand_before_that_of_its_scans(tmp_path: Path) -> None:
+    for exam in ("Brats18_1", "Brats18_2"):
+        for scan in ("t1", "t1ce", "t2"):
+            write_nifti(tmp_path / "in" / exam / f"{exam}_{scan}.nii.gz", head())
+    names = ("--source", "t1", "--target", "t2")
+    assert ids(prepared(tmp_path / "in", tmp_path / "store", *names)) == ["Brats18_1", "Brats18_2"]
+
+
 def test_two_folders_may_be_given_whole(tmp_path: Path) -> None:
     write_nifti(tmp_path / "here" / "x.nii", head())
     write_nifti(tmp_path / "there" / "x.nii", head(1))

@@ -46,7 +46,8 @@ class Candidate:
 def exam_folders(
     root: Path, names: Sequence[str], set_aside: list[SetAside]
 ) -> dict[str, Candidate]:
-    """A folder an exam: files by their names without endings, DICOM by folder or description.
+    """A folder an exam: files by their names without endings (and without the folder's name before
+    it), DICOM by folder or description.
 
     The patient is PatientID; without DICOM the first folder, where an exam lies in several.
     """
@@ -56,7 +57,7 @@ def exam_folders(
     for path in walk(root, set_aside):
         if path.suffix.lower() in NO_SCANS:
             continue
-        name = wanted.get(bare(path.name).casefold())
+        name = _named(path, wanted)
         if name is None:
             others.append(path)
             continue
@@ -76,6 +77,12 @@ def exam_folders(
         candidate = candidates.setdefault(own, Candidate(place, series.patient))
         candidate.scans[name].append(series.scan)
     return candidates
+
+
+def _named(path: Path, wanted: dict[str, str]) -> str | None:
+    """The name that a file has, by itself or after its exam's (BraTS: EXAM/EXAM_t1.nii.gz)."""
+    own, exam = bare(path.name).casefold(), path.parent.name.casefold()
+    return wanted.get(own) or wanted.get(own.removeprefix(exam).lstrip("_-. "))
 
 
 def name_folders(folders: dict[str, Path], set_aside: list[SetAside]) -> dict[str, Candidate]:
