@@ -224,7 +224,7 @@ def fake_mimic(root: Path) -> None:
 
 def fake_brats(root: Path) -> None:
     made = root.parent / "heads"
-    write_heads(made, 3, 48, 0)
+    write_heads(made, 3, 64, 0)  # of 256 px, enough foreground in some slices and not in many
     for exam in sorted(path for path in made.iterdir() if path.is_dir()):
         for path in exam.iterdir():
             kind = path.name.split(".")[0].lower()
