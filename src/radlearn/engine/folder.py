@@ -68,6 +68,10 @@ class RunFolder:
             raise InputError(
                 f"another process is working on {path}; wait for it or stop it"
             ) from None
+        if file.exists() and not run.finished:
+            there = read_json(file, "a run")
+            if there.get("on_fault") != config.get("on_fault"):
+                write_json(file, there | {"on_fault": config.get("on_fault")})
         return run
 
     @property

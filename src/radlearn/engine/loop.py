@@ -26,7 +26,7 @@ from radlearn.engine.faults import (
 from radlearn.engine.folder import RunFolder
 from radlearn.engine.log import Metrics, progress
 from radlearn.engine.names import OnFault
-from radlearn.engine.state import load_state, save_state
+from radlearn.engine.state import load_best, load_state, save_state
 from radlearn.errors import InputError
 from radlearn.files import replacing
 from radlearn.records.batches import Batch, batches
@@ -338,7 +338,7 @@ def fit(
                 raise KeyboardInterrupt
             ticker.advance(text=_brief(scores))
     if best is not None and best_file.exists():
-        best.restore(torch.load(best_file, map_location=compute.device, weights_only=True))
+        best.restore(load_best(best_file, compute.device))
     return scores
 
 

@@ -46,3 +46,19 @@ def load_state(folder: Path) -> dict[str, Any] | None:
     if files:
         raise InputError(f"no state in {folder} can be read; remove the run folder to start again")
     return None
+
+
+def load_best(file: Path, device: torch.device) -> dict[str, Any]:
+    """The weights of the best evaluation.
+
+    Raises:
+        InputError: they cannot be read.
+    """
+    try:
+        weights: dict[str, Any] = torch.load(file, map_location=device, weights_only=True)
+    except Exception as error:  # a file cut short fails in any way inside of the reader
+        raise InputError(
+            f"{file} cannot be read ({type(error).__name__}); the best weights were there: remove "
+            "the run folder and train again"
+        ) from error
+    return weights
