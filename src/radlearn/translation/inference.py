@@ -128,9 +128,16 @@ def load_translator(run: Path, here: Compute | None = None) -> Translator:
     finished_run(run, "translation")
     config = read_json(run / "model" / "config.json", "a translation model")
     here = here or compute()
-    patch = config["patch"]
-    made = NetworksConfig(**config["networks"])
-    nets = build_networks(MODES[config["mode"]], made)
+    try:
+        patch = config["patch"]
+        made = NetworksConfig(**config["networks"])
+        mode = MODES[config["mode"]]
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"{run / 'model' / 'config.json'} describes no networks ({error!r}); copy the whole "
+            "run folder again"
+        ) from error
+    nets = build_networks(mode, made)
     generator = translating(nets, made.generator)
     restore(generator, run / "model" / "model.safetensors")
     registration = nets.get("R")

@@ -13,6 +13,9 @@ from radlearn.translation.modes import MODES, Mode
 
 Size = Literal["tiny", "small", "paper"]
 
+MOST_CHANNELS, LONGEST_SIDE = 2**8, 2**16
+"""More than any scan has: a run's config.json may come from anywhere."""
+
 
 @dataclass(frozen=True)
 class NetworksConfig:
@@ -42,6 +45,11 @@ class NetworksConfig:
             raise InputError(f"no size is called {self.size!r}; choose tiny, small or paper")
         if min(self.channels_in, self.channels_out) < 1:
             raise InputError("images have at least one channel; give channels of 1 or more")
+        if max(self.channels_in, self.channels_out) > MOST_CHANNELS or self.side > LONGEST_SIDE:
+            raise InputError(
+                f"networks for {self.channels_in} and {self.channels_out} channels of "
+                f"{self.side} px are more than any scan needs; correct config.json"
+            )
 
 
 def build_networks(mode: Mode, config: NetworksConfig) -> dict[str, nn.Module]:
