@@ -113,7 +113,14 @@ class BackboneConfig:
         _refuse_huge(arguments)
         try:
             return timm.create_model(self.architecture, pretrained=False, **arguments)
-        except (TypeError, ValueError, AssertionError, RuntimeError, KeyError) as error:
+        except (
+            TypeError,
+            ValueError,
+            ArithmeticError,
+            AssertionError,
+            RuntimeError,
+            KeyError,
+        ) as error:
             raise InputError(
                 f"{self.architecture} cannot be made with {arguments}: {error}; "
                 "change the image size, patch size or width"
