@@ -354,14 +354,17 @@ def read_model(folder: Path, weights: bool = True) -> SavedModel:
         ) from error
     state = read_safetensors(folder / "model.safetensors") if weights else {}
     if weights:
-        _refuse_larger(config, state, folder)
+        _refuse_larger(config, arguments, state, folder)
     return SavedModel(config, arguments, preprocessing, extra, state)
 
 
-def _refuse_larger(config: BackboneConfig, state: Mapping[str, Tensor], folder: Path) -> None:
+def _refuse_larger(
+    config: BackboneConfig, arguments: Mapping[str, Any], state: Mapping[str, Tensor], folder: Path
+) -> None:
     """No memory is asked for that the weights beside config.json do not bear out."""
+    of_head = {k: v for k, v in arguments.items() if k in OF_HEAD} | {"num_classes": 0}
     with torch.device("meta"):
-        claimed = sum(one.numel() for one in config.create(num_classes=0).parameters())
+        claimed = sum(one.numel() for one in config.create(**of_head).parameters())
     there = sum(one.numel() for one in state.values())
     if claimed > 2 * there:
         raise InputError(
