@@ -36,9 +36,12 @@ def train(
     stop_at: int | None = None,
     poison: Mapping[int, float] | None = None,
     floor: float = 0.0,
+    start: float | None = None,
 ) -> tuple[nn.Module, dict[str, float]]:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 1))
+    if start is not None:
+        nn.init.constant_(net[0].bias, start)
     optimizer = torch.optim.AdamW(net.parameters())
 
     def batch(step: int) -> dict[str, Any]:
@@ -155,6 +158,13 @@ def test_training_that_goes_wrong_at_every_step_stops_though_it_may_skip(tmp_pat
     always = dict.fromkeys(range(10, 60), math.nan)
     with pytest.raises(InputError, match="is no number at step"):
         train(tmp_path / "run", replace(CONFIG, on_fault="skip"), poison=always)
+
+
+def test_weights_that_are_no_numbers_are_not_trained_to_the_end_by_skipping(tmp_path: Path) -> None:
+    short = replace(CONFIG, steps=6, on_fault="skip")
+    with pytest.raises(InputError, match="weights of net are no numbers"):
+        train(tmp_path / "run", short, start=math.nan)
+    assert not state_files(tmp_path / "run" / "state")
 
 
 def test_a_damaged_state_falls_back_to_the_one_before(tmp_path: Path) -> None:

@@ -141,18 +141,29 @@ class Before:
 
 
 def refuse_fault(
-    watch: Watch, skipped: int, on_fault: OnFault, make_batch: Callable[[int], Batch]
+    watch: Watch,
+    skipped: int,
+    on_fault: OnFault,
+    make_batch: Callable[[int], Batch],
+    nets: Mapping[str, nn.Module],
 ) -> None:
     """Say what was skipped where an update went wrong.
 
     Raises:
-        InputError: nothing may be skipped, or too much was; it names step and records.
+        InputError: nothing may be skipped, too much was, or the weights of `nets` are no numbers
+            already; it names step and records.
     """
     fault = watch.fault()
     if fault is None:
         return
     ids = ", ".join(map(str, make_batch(fault.step - 1).get("ids", ())[:8]))
     what = f"{fault.what} at step {fault.step} (records {ids})"
+    broken = [name for name, net in nets.items() if on_fault == "skip" and not _finite(net)]
+    if broken:
+        raise InputError(
+            f"{what}; weights of {' and '.join(broken)} are no numbers, which leaving steps out "
+            "does not mend: start a new run with a lower --lr, or from other weights"
+        )
     if on_fault == "skip" and watch.in_a_row < IN_A_ROW:
         console.print(f"{what}; {skipped} steps left out", style="yellow")
         return
@@ -160,6 +171,10 @@ def refuse_fault(
         f"{what}; the last good state is kept: lower --lr, give --precision float32, or leave such "
         "steps out by --on-fault skip"
     )
+
+
+def _finite(net: nn.Module) -> bool:
+    return all(bool(weights.isfinite().all()) for weights in net.parameters())
 
 
 def refuse_collapse(

@@ -313,7 +313,7 @@ def fit(
             evaluating = evaluate is not None and (done % config.evaluate_every == 0 or last)
             if saving or logging or evaluating:
                 means = window.means()
-                refuse_fault(watch, window.skipped, config.on_fault, make_batch)
+                refuse_fault(watch, window.skipped, config.on_fault, make_batch, nets)
                 _check_finite(means, done, batch)
                 if logging:
                     sums = {
