@@ -1,13 +1,14 @@
 """`radlearn deidentify`: DICOM images in, the same images out without who they are of."""
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from radlearn.errors import InputError
+from radlearn.records.limits import LimitFlags
 
 DOUBT = "of a kind that often has text in its pixels, such as ultrasound and secondary capture"
 
@@ -31,6 +32,7 @@ class DeidentifyConfig:
     """File of the key, not to be given away; default: made beside the folder, OUT.key."""
     keep_characteristics: bool = False
     """Keep sex, age, size and weight."""
+    limits: Annotated[LimitFlags, tyro.conf.OmitArgPrefixes] = field(default_factory=LimitFlags)
 
     def __post_init__(self) -> None:
         if not self.source.is_dir():
@@ -60,7 +62,7 @@ def deidentify_folder(config: DeidentifyConfig) -> int:
     from radlearn.records.dicom_header import read_whole
     from radlearn.records.dicom_identity import deidentify, may_show_text, refuse_text
     from radlearn.records.finish import write_set_aside
-    from radlearn.records.guard import DEFAULT_LIMITS, refusals, step
+    from radlearn.records.guard import refusals, step
     from radlearn.records.record import SetAside
 
     writable(config.out)
@@ -74,7 +76,7 @@ def deidentify_folder(config: DeidentifyConfig) -> int:
             name = str(file.relative_to(config.source))
             try:
                 with refusals(file):
-                    dataset = read_whole(file, DEFAULT_LIMITS)
+                    dataset = read_whole(file, config.limits.limits)
                     refuse_text(dataset)
                     shows_text = may_show_text(dataset)
                     keep = config.keep_characteristics

@@ -1,6 +1,6 @@
 """`radlearn predict`: new files in, what a finished run makes of them out."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,6 +9,7 @@ import tyro
 from radlearn.engine.folder import finished_run
 from radlearn.engine.names import DeviceName, PrecisionName
 from radlearn.errors import InputError
+from radlearn.records.limits import LimitFlags
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class PredictConfig:
     device: DeviceName = "auto"
     precision: PrecisionName = "auto"
     """Of fine-tuned models; translations are made in float32."""
+    limits: Annotated[LimitFlags, tyro.conf.OmitArgPrefixes] = field(default_factory=LimitFlags)
 
     def __post_init__(self) -> None:
         if not self.inputs:
@@ -65,6 +67,7 @@ def predict(config: PredictConfig) -> int:
 
     run = finished_run(config.run)
     mission = run.get("mission")
+    limits = config.limits.limits
     if mission == "finetuning" and run.get("task") == "segmentation":
         from radlearn.finetuning.segmentation_predict import predict_masks
 
@@ -73,7 +76,7 @@ def predict(config: PredictConfig) -> int:
         folder = config.out or Path("predictions")
         here = compute(config.device, config.precision)
         kind, batch = config.masks or "png", config.batch or 16
-        return predict_masks(config.run, config.inputs, folder, kind, batch, here)
+        return predict_masks(config.run, config.inputs, folder, kind, batch, here, limits)
     if config.masks is not None:
         raise InputError("--masks is for runs of segmentation; leave it out for others")
     if mission == "finetuning":
@@ -84,7 +87,9 @@ def predict(config: PredictConfig) -> int:
             raise InputError(f"--out {table} ends neither in .csv nor in .parquet")
         here = compute(config.device, config.precision)
         batch = config.batch or 64
-        return predict_labels(config.run, config.inputs, table, config.saliency, batch, here)
+        return predict_labels(
+            config.run, config.inputs, table, config.saliency, batch, here, limits
+        )
     if mission == "translation":
         from radlearn.translation.predict import predict_volumes
 
@@ -92,7 +97,7 @@ def predict(config: PredictConfig) -> int:
             raise InputError("--saliency is for fine-tuning runs; leave it out for a translation")
         folder = config.out or Path("predictions")
         here = compute(config.device, config.precision)
-        return predict_volumes(config.run, config.inputs, folder, config.batch or 8, here)
+        return predict_volumes(config.run, config.inputs, folder, config.batch or 8, here, limits)
     raise InputError(
         f"{config.run} is a run of {mission}, which has nothing to predict; give a fine-tuning or "
         "translation run"

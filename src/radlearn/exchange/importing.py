@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from radlearn.errors import InputError
+from radlearn.errors import InputError, refuse_unless_positive
 
 if TYPE_CHECKING:
     from radlearn.models.checkpoints import Imported, ImportedNetworks
@@ -61,11 +61,14 @@ class ImportConfig:
     """Side of the slices that a generator was trained on, pixels."""
     target_window: tuple[float, float] = (-1.0, 1.0)
     """Values that a generator's -1 and 1 stand for."""
+    max_bytes: int = 2**33
+    """Of a file of weights; more is not opened."""
 
     def __post_init__(self) -> None:
         for name in ("heads", "decoder_heads", "report_heads"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise InputError(f"--{name.replace('_', '-')} must be above 0")
+        refuse_unless_positive(self, "max_bytes")
         if self.alpha is not None and not 0 < self.alpha < float("inf"):
             raise InputError("--alpha must be above 0")
         if self.target_window[0] >= self.target_window[1]:
@@ -84,12 +87,25 @@ def import_weights(config: ImportConfig) -> None:
 
     if config.out is not None and config.out.exists() and any(config.out.iterdir()):
         raise InputError(f"{config.out} is not empty; choose another folder")
+    for given in (config.file, config.base, config.registration):
+        if given is not None:
+            _refuse_large(given, config.max_bytes)
     base = _base(config)
     found = open_checkpoint(config.file, config.heads, base, config.model)
     if isinstance(found, ImportedNetworks):
         _networks(config, found)
     else:
         _backbone(config, _with_preprocessing(config, found), base)
+
+
+def _refuse_large(given: Path, most: int) -> None:
+    """Refuse a file, or a folder with one, that is larger than what may be opened."""
+    for path in sorted(given.rglob("*")) if given.is_dir() else [given]:
+        if path.is_file() and (size := path.stat().st_size) > most:
+            raise InputError(
+                f"{path} has {size:,} bytes, more than --max-bytes {most:,}; give more only if it "
+                "is what you take it for"
+            )
 
 
 def _base(config: ImportConfig) -> "Imported | None":

@@ -21,6 +21,7 @@ from radlearn.finetuning.tuned import Tuned, load_tuned
 from radlearn.models.inference import logits
 from radlearn.models.saliency import class_activation
 from radlearn.records.geometry import fitted
+from radlearn.records.guard import DEFAULT_LIMITS, Limits
 from radlearn.records.readers import read_pixels
 from radlearn.records.record import SetAside
 from radlearn.records.transforms import evaluated, normalised
@@ -36,7 +37,13 @@ class _Picture(NamedTuple):
 
 
 def predict_labels(
-    run: Path, inputs: Sequence[Path], out: Path, saliency: Path | None, batch: int, here: Compute
+    run: Path,
+    inputs: Sequence[Path],
+    out: Path,
+    saliency: Path | None,
+    batch: int,
+    here: Compute,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> int:
     """Write the table, and the pictures if asked for.
 
@@ -44,6 +51,7 @@ def predict_labels(
         out: the table, .csv or .parquet.
         saliency: folder for pictures of what spoke for each picture's likeliest label, or None.
         batch: pictures at a time.
+        limits: of a file.
 
     Returns:
         0 when every file was answered for, 1 when some could not be read; these are named.
@@ -67,7 +75,7 @@ def predict_labels(
             pictures = []
             for name, path in files[start : start + CHUNK]:
                 try:
-                    values = read_pixels(path).values
+                    values = read_pixels(path, limits).values
                     pictures.append(_Picture(name, fitted(values, **tuned.stored)))
                 except UnreadableError as error:
                     reason = str(error).removeprefix(f"{path.name}: ")

@@ -19,6 +19,7 @@ from radlearn.finetuning.segmentation_inference import Inference, predicted_mask
 from radlearn.finetuning.tuned import open_tuned
 from radlearn.models.segmenter import Segmenter, build_segmenter
 from radlearn.records.geometry import fitted, unfitted
+from radlearn.records.guard import DEFAULT_LIMITS, Limits
 from radlearn.records.mask_files import ENDINGS, MaskKind, write_mask
 from radlearn.records.readers import read_pixels
 from radlearn.records.record import SetAside
@@ -75,7 +76,13 @@ def load_segmenter(run: Path) -> TunedSegmenter:
 
 
 def predict_masks(
-    run: Path, inputs: Sequence[Path], out: Path, kind: MaskKind, batch: int, here: Compute
+    run: Path,
+    inputs: Sequence[Path],
+    out: Path,
+    kind: MaskKind,
+    batch: int,
+    here: Compute,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> int:
     """Write a mask for every picture, in its own grid and geometry, and a table of what is in them.
 
@@ -85,6 +92,7 @@ def predict_masks(
     Args:
         out: a folder.
         batch: pictures, or windows, at a time.
+        limits: of a file.
 
     Returns:
         0 when every file was answered for, 1 when some could not be read or written; these are
@@ -105,7 +113,7 @@ def predict_masks(
             pictures = []
             for name, path, mask in files[start : start + CHUNK]:
                 try:
-                    values = read_pixels(path).values
+                    values = read_pixels(path, limits).values
                     height, width = values.shape
                     stored = fitted(values, **tuned.stored)
                     pictures.append(_Picture(name, path, mask, height, width, stored))
@@ -115,7 +123,7 @@ def predict_masks(
                 values = unfitted(found, picture.height, picture.width, tuned.stored["fit"])
                 try:
                     writable(picture.mask.parent)
-                    write_mask(values, tuned.classes, picture.source, picture.mask, kind)
+                    write_mask(values, tuned.classes, picture.source, picture.mask, kind, limits)
                 except (InputError, UnreadableError) as error:
                     refused.append(_refusal(picture.name, picture.source, error))
                     continue

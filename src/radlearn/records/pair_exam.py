@@ -50,7 +50,7 @@ def build(exam: Exam, config: PairsConfig, *, move: bool) -> Built:
     Raises:
         UnreadableError: a scan cannot be taken in, or the scans do not fit each other.
     """
-    limits = Limits(bytes=config.max_bytes)
+    limits = config.limits.limits
     source = [_read(scan, config, limits) for scan in exam.source]
     target = [_read(scan, config, limits) for scan in exam.target]
     everything = [*source, *target]

@@ -1,6 +1,6 @@
 """What a user may ask of `radlearn prepare mri-pairs`, checked at the door."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -9,7 +9,7 @@ import tyro
 from radlearn.datasets.mri_pairs import PairOptions
 from radlearn.errors import InputError
 from radlearn.records.grid import Axis
-from radlearn.records.guard import Limits
+from radlearn.records.limits import LimitFlags
 
 TransformsFor = Literal["all", "test"]
 
@@ -65,8 +65,7 @@ class PairsConfig:
     """File with the key that hashes patient ids; default: a new random one."""
     licence: str = "not stated"
     """Of the scans; kept with the store."""
-    max_bytes: int = Limits().bytes
-    """Of one volume; more is refused."""
+    limits: Annotated[LimitFlags, tyro.conf.OmitArgPrefixes] = field(default_factory=LimitFlags)
 
     def __post_init__(self) -> None:
         names = [name.casefold() for name in (*self.source, *self.target)]
@@ -95,8 +94,6 @@ class PairsConfig:
             raise InputError(f"{min(both)} is named in --test-patients and in --val-patients")
         if self.transforms_for == "test" and not self.transforms:
             raise InputError("--transforms-for says which pairs --transforms is for: give both")
-        if self.max_bytes < 1:
-            raise InputError("--max-bytes is at least 1")
 
     @property
     def asked_spacing(self) -> list[float | None] | None:
@@ -120,12 +117,13 @@ class PairsConfig:
 
     def settings(self) -> dict[str, Any]:
         """All that decides the store's contents, patients' names left out; JSON."""
-        return {
+        plain = asdict(self)
+        return plain.pop("limits") | {
             name: str(value.resolve())
             if isinstance(value, Path)
             else list(value)
             if isinstance(value, tuple)
             else value
-            for name, value in asdict(self).items()
+            for name, value in plain.items()
             if name not in ("store", "test_patients", "val_patients")
         }

@@ -4,7 +4,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from radlearn.files import writable
 from radlearn.records.decoding import Decoder, Job
 from radlearn.records.finish import Person, finish, seal, write_set_aside
 from radlearn.records.keys import read_key, store_key
-from radlearn.records.readers import Limits
+from radlearn.records.limits import LimitFlags
 from radlearn.records.record import NOT_ANNOTATED, SetAside, Source, SourceRecord
 from radlearn.records.settings import PrepareConfig
 from radlearn.records.shards import SHARD_SIZE, Parts, Pictures, part_row, pictures
@@ -179,7 +179,7 @@ class _Building:
     def __init__(self, config: PrepareConfig, parts: Parts) -> None:
         self.config = config
         self.parts = parts
-        self.limits = Limits(pixels=config.max_pixels)
+        self.limits = config.limits.limits
         self.people: list[Person] = []
         self.set_aside: list[SetAside] = []
         self.shards = 0
@@ -292,7 +292,8 @@ def _finished(config: PrepareConfig) -> PrepareSummary | None:
     """
     if not (config.store / "store.json").exists():
         return None
-    before = open_store(config.store).info["settings"]
+    # stores of before a limit was a setting were made with its default
+    before = asdict(LimitFlags()) | open_store(config.store).info["settings"]
     differing = [key for key, value in config.settings().items() if before.get(key) != value]
     if differing:
         raise InputError(

@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from radlearn.errors import InputError, UnreadableError
 from radlearn.files import read_json, replacing, writable, write_json
 from radlearn.records.finish import described_splits, seal, write_set_aside
 from radlearn.records.keys import hashed, read_key, store_key
+from radlearn.records.limits import LimitFlags
 from radlearn.records.pair_exam import build
 from radlearn.records.pair_settings import PairsConfig
 from radlearn.records.pair_store import KIND, PairStore, open_pairs, volume_name
@@ -289,7 +291,8 @@ def _finished(config: PairsConfig) -> PairStore | None:
     if not (config.store / "store.json").exists():
         return None
     store = open_pairs(config.store)
-    before = store.info["settings"]
+    # stores of before a limit was a setting were made with its default
+    before = asdict(LimitFlags()) | store.info["settings"]
     settings = _settings(config, store_key(config.store, None))
     differing = [name for name, value in settings.items() if before.get(name) != value]
     if differing:

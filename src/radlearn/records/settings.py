@@ -10,7 +10,7 @@ import tyro
 from radlearn.datasets.options import LayoutOptions
 from radlearn.errors import InputError
 from radlearn.records.geometry import Fit
-from radlearn.records.readers import Limits
+from radlearn.records.limits import LimitFlags
 from radlearn.records.splits import SplitConflicts
 
 HoldOutWith = Literal["any", "mask", "labels", "report"]
@@ -64,8 +64,7 @@ class PrepareConfig:
     """Processes that decode; 0: this one."""
     max_bad: int | None = None
     """More files set aside than this fail the command, after the store is made."""
-    max_pixels: int = Limits().pixels
-    """Of one image; more is refused."""
+    limits: Annotated[LimitFlags, tyro.conf.OmitArgPrefixes] = field(default_factory=LimitFlags)
 
     def __post_init__(self) -> None:
         if self.size is not None and not 8 <= self.size <= 8192:
@@ -75,8 +74,8 @@ class PrepareConfig:
                 f"--val {self.val} and --test {self.test} are shares of patients: each at least 0, "
                 "together below 1"
             )
-        if self.workers < 0 or self.max_pixels < 1 or (self.max_bad or 0) < 0:
-            raise InputError("--workers and --max-bad are at least 0, --max-pixels at least 1")
+        if self.workers < 0 or (self.max_bad or 0) < 0:
+            raise InputError("--workers and --max-bad are at least 0")
 
     def decoding(self) -> dict[str, Any]:
         """What decides how pictures are stored, for a restart to compare; JSON."""
@@ -89,7 +88,7 @@ class PrepareConfig:
             "options": {
                 name: _plain(value) for name, value in asdict(self.options).items() if value
             },
-            "max_pixels": self.max_pixels,
+            **asdict(self.limits),
         }
 
     def settings(self) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from radlearn.errors import InputError, UnreadableError
 from radlearn.files import shown, writable
 from radlearn.metrics.translation import BACKGROUND
 from radlearn.records.grid import Grid, back, grid_of, onto
+from radlearn.records.guard import DEFAULT_LIMITS, Limits
 from radlearn.records.intensity import Window, scaled, unscaled, window_of
 from radlearn.records.record import SetAside
 from radlearn.records.volume import Volume, read_dicom_volume, read_volume
@@ -47,12 +48,20 @@ class Source:
         return self.volumes[0]
 
 
-def predict_volumes(run: Path, inputs: Sequence[Path], out: Path, batch: int, here: Compute) -> int:
+def predict_volumes(
+    run: Path,
+    inputs: Sequence[Path],
+    out: Path,
+    batch: int,
+    here: Compute,
+    limits: Limits = DEFAULT_LIMITS,
+) -> int:
     """Write the target that the run makes of every exam, `NAME_TARGET` below `out`.
 
     Args:
         out: folder of the answers; an answer that is there is replaced.
         batch: slices at a time.
+        limits: of a file, and of a series.
 
     Returns:
         0 when every exam was answered for, 1 when some could not be read; these are named.
@@ -70,7 +79,7 @@ def predict_volumes(run: Path, inputs: Sequence[Path], out: Path, batch: int, he
     with progress("predict", len(asked), unit="exams") as ticker:
         for exam in asked:
             try:
-                _answer(translator, exam, out)
+                _answer(translator, exam, out, limits)
                 answered += 1
             except UnreadableError as error:
                 reason = str(error).removeprefix(f"{Path(exam.name).name}: ")
@@ -84,7 +93,7 @@ def predict_volumes(run: Path, inputs: Sequence[Path], out: Path, batch: int, he
     return 1 if refused else 0
 
 
-def read_source(config: dict[str, Any], scans: Sequence[Scan]) -> Source:
+def read_source(config: dict[str, Any], scans: Sequence[Scan], limits: Limits) -> Source:
     """Read an exam's sources and bring them onto the grid that the run was trained on.
 
     In 2-D a plane of the run's size, centred on the foreground; in 3-D, and where a plane of that
@@ -93,7 +102,7 @@ def read_source(config: dict[str, Any], scans: Sequence[Scan]) -> Source:
     Raises:
         UnreadableError: one cannot be read, or is constant.
     """
-    volumes = tuple(read_noted(scan) for scan in scans)
+    volumes = tuple(read_noted(scan, limits) for scan in scans)
     windows = tuple(window_of(volume.values, config["percentile"]) for volume in volumes)
     grid = _grid(config, volumes[0], windows[0])
     values = [
@@ -103,14 +112,14 @@ def read_source(config: dict[str, Any], scans: Sequence[Scan]) -> Source:
     return Source(volumes, grid, windows, np.stack(values))
 
 
-def read_noted(scan: Scan) -> Volume:
+def read_noted(scan: Scan, limits: Limits) -> Volume:
     """Read a scan and say what was changed in reading.
 
     Raises:
         UnreadableError: see `read_volume`.
     """
     at = scan.path
-    volume = read_dicom_volume(at, scan.files) if scan.files else read_volume(at)
+    volume = read_dicom_volume(at, scan.files, limits) if scan.files else read_volume(at, limits)
     for note in volume.notes:
         console.print(f"{shown(at)}: {note}", style="yellow")
     return volume
@@ -182,9 +191,9 @@ def _by_windows(seen: np.ndarray, size: tuple[int, ...], translator: Translator)
     return np.concatenate(parts, 1)
 
 
-def _answer(translator: Translator, exam: Exam, out: Path) -> None:
+def _answer(translator: Translator, exam: Exam, out: Path, limits: Limits) -> None:
     config = translator.config
-    source = read_source(config, exam.scans)
+    source = read_source(config, exam.scans, limits)
     made = translated(translator, source.values)
     for name, values, ends in zip(
         config["target_names"], made, config["target_windows"], strict=True

@@ -1,7 +1,7 @@
 """`radlearn register`: a translation run's R on a new pair: warped source, field and errors."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,7 +20,9 @@ from radlearn.files import replacing, shown, writable, write_json
 from radlearn.metrics.translation import BACKGROUND, paper_scores, standard_scores
 from radlearn.models.registration import Registration, folding_share
 from radlearn.records.grid import back, onto
+from radlearn.records.guard import Limits
 from radlearn.records.intensity import scaled, window_of
+from radlearn.records.limits import LimitFlags
 from radlearn.records.volume import Volume
 from radlearn.records.volume_files import Told, answer_path, write_field, write_volume
 from radlearn.report.registration import draw_registration
@@ -58,6 +60,7 @@ class RegisterConfig:
     batch: int = 8
     """Slices at a time."""
     device: DeviceName = "auto"
+    limits: Annotated[LimitFlags, tyro.conf.OmitArgPrefixes] = field(default_factory=LimitFlags)
 
     def __post_init__(self) -> None:
         if self.batch < 1:
@@ -81,8 +84,8 @@ def register(config: RegisterConfig) -> None:
         )
     scans = exam_scans(config.moving, about["source_names"])
     fixed_scans = exam_scans(config.fixed, about["target_names"])
-    source = read_source(about, scans)
-    target = _on_grid(about, fixed_scans, source)
+    source = read_source(about, scans, config.limits.limits)
+    target = _on_grid(about, fixed_scans, source, config.limits.limits)
     answers = [config.out / f"moved_{name}" for name in about["source_names"]]
     for answer in (*(answer_path(one, source.first) for one in answers), config.out / FIELD):
         not_over(answer, (*scans, *fixed_scans))
@@ -145,10 +148,10 @@ def moved(
     return made
 
 
-def _on_grid(about: dict[str, Any], scans: Sequence[Scan], source: Source) -> Stack:
+def _on_grid(about: dict[str, Any], scans: Sequence[Scan], source: Source, limits: Limits) -> Stack:
     parts = []
     for scan in scans:
-        volume = read_noted(scan)
+        volume = read_noted(scan, limits)
         window = window_of(volume.values, about["percentile"])
         parts.append(scaled(onto(volume, source.grid, fill=window.low), window))
     target = np.clip(np.stack(parts), BACKGROUND, 1)
