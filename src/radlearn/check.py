@@ -35,9 +35,12 @@ def check(config: CheckConfig) -> int:
     """
     from radlearn.checksums import damage, line, marked
     from radlearn.engine.log import console, progress
+    from radlearn.files import is_remote, spelled
+    from radlearn.records.storage import remote_damage
 
-    folders = [folder for path in config.paths for folder in marked(path)]
-    for path in config.paths:
+    local = [path for path in config.paths if not is_remote(path)]
+    folders = [folder for path in local for folder in marked(path)]
+    for path in local:
         if not path.exists():
             raise InputError(f"nothing is at {path}; check the path")
         if not any(folder == path or path in folder.parents for folder in folders):
@@ -45,16 +48,17 @@ def check(config: CheckConfig) -> int:
                 f"{path} holds no finished run or store with checksums; runs and stores get "
                 "them when they are finished"
             )
+    folders += [path for path in config.paths if is_remote(path)]
     damaged = 0
     with progress("check", len(folders), unit="folders") as ticker:
         for folder in folders:
-            found = list(damage(folder))
+            found = list(remote_damage(folder) if is_remote(folder) else damage(folder))
             broken = [one for one in found if one is not None]
             for one in broken:
                 console.print(line(one), style="red")
             damaged += len(broken)
             if not broken:
-                console.print(f"{folder}: {len(found)} files are whole")
+                console.print(f"{spelled(folder)}: {len(found)} files are whole")
             ticker.advance()
     if damaged:
         console.print(f"{damaged} files are damaged: copy them from elsewhere, or make them again")

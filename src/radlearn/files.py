@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,6 +12,7 @@ from typing import Any
 from radlearn.errors import InputError
 
 PROBE = 2**20  # bytes that a disk should still take after a write that failed
+URL = re.compile(r"([a-z][a-z0-9+.-]+):/+([^/].*)")  # a drive of Windows is one letter
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that a spreadsheet computes
 
 
@@ -90,9 +92,29 @@ def writable(folder: Path) -> None:
         ) from error
 
 
+def is_remote(path: Path) -> bool:
+    """Whether a place is in object storage.
+
+    It is a `Path` too, `Path("s3://bucket/store")`: that it has lost a slash does not matter, since
+    no folder of ours begins like that.
+    """
+    return URL.fullmatch(path.as_posix()) is not None
+
+
+def spelled(path: Path) -> str:
+    """A place as people write it: both slashes of a URL."""
+    found = URL.fullmatch(path.as_posix())
+    return f"{found[1]}://{found[2]}" if found else str(path)
+
+
+def resolved(path: Path) -> Path:
+    """`path.resolve()`; what is in object storage is nowhere else."""
+    return path if is_remote(path) else path.resolve()
+
+
 def shown(path: Path) -> str:
     """A path as text that every table and terminal takes, whatever bytes its name is made of."""
-    return os.fsencode(path).decode("utf-8", errors="replace")
+    return os.fsencode(spelled(path)).decode("utf-8", errors="replace")
 
 
 def listed(path: str) -> str:

@@ -11,7 +11,7 @@ import tyro
 
 from radlearn.engine.log import console, progress
 from radlearn.errors import InputError
-from radlearn.files import replacing, writable, write_json
+from radlearn.files import is_remote, replacing, spelled, writable, write_json
 from radlearn.records.displacement import Displacement, displacement, moved
 from radlearn.records.pair_store import PairStore, open_pairs, rows_of
 from radlearn.records.record import Split
@@ -141,14 +141,16 @@ def misalignment(config: MisalignmentConfig) -> None:
     """
     store = open_pairs(config.store)
     name = store.path.name
+    if config.out is None and is_remote(store.path):
+        raise InputError(f"{spelled(store.path)} is only read: say with --out where the page goes")
     out = config.out or store.path.with_name(f"{name}-misalignment")
     if out.resolve().is_relative_to(store.path):
         raise InputError(f"--out {out} lies in the store, which stays as it is; choose another one")
     rows = [r for r in rows_of(store, config.split) if store.has_source(r) and store.has_target(r)]
     if not rows:
         raise InputError(
-            f"{store.path} holds no pair{' of ' + config.split if config.split else ''}: nothing "
-            "can be apart; unpaired scans are for the modes c and c+r"
+            f"{spelled(store.path)} holds no pair{' of ' + config.split if config.split else ''}: "
+            "nothing can be apart; unpaired scans are for the modes c and c+r"
         )
     rows = rows[: config.pairs or None]
     writable(out / "pairs")
@@ -162,12 +164,14 @@ def misalignment(config: MisalignmentConfig) -> None:
                 failed.append({"id": store.rows["id"][row], "reason": str(error)})
             ticker.advance()
     if not measured:
-        raise InputError(f"no pair of {store.path} could be measured: {failed[0]['reason']}")
+        raise InputError(
+            f"no pair of {spelled(store.path)} could be measured: {failed[0]['reason']}"
+        )
     result = _summary(store, [about for about, _ in measured], failed, config.seed)
     write_json(out / "misalignment.json", result)
     measured.sort(key=lambda one: -one[0]["total"]["median"])
     worst = [picture for _, picture in measured[: config.pictures]]
-    command = f"radlearn misalignment {config.store} --out {out} --seed {config.seed}"
+    command = f"radlearn misalignment {spelled(config.store)} --out {out} --seed {config.seed}"
     misalignment_page(out / "report.html", result, worst, command)
     _print(result)
     console.print(f"page: {out / 'report.html'}")

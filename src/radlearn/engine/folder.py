@@ -10,9 +10,10 @@ from filelock import FileLock, Timeout
 
 from radlearn import __version__
 from radlearn.checksums import NAME as CHECKSUMS
-from radlearn.checksums import digest, write_checksums
+from radlearn.checksums import write_checksums
 from radlearn.errors import InputError
-from radlearn.files import read_json, writable, write_json
+from radlearn.files import read_json, spelled, writable, write_json
+from radlearn.records.storage import checksums_of
 
 LASTING = ("config.json", "model", "metrics.jsonl", "predictions.parquet", "results.json")
 """What nothing changes after a run is finished."""
@@ -141,10 +142,9 @@ def settings(config: Any) -> dict[str, Any]:
     """A command's config as JSON holds it: every flag by its name, but for the run's own place."""
     values = {field.name: getattr(config, field.name) for field in fields(config)}
     del values["run"]
-    sums = [Path(store) / CHECKSUMS for store in values.get("stores", ())]
-    values[STORES] = [digest(file) if file.exists() else None for file in sums]
+    values[STORES] = [checksums_of(Path(store)) for store in values.get("stores", ())]
     return {
-        name: [str(one) for one in value]
+        name: [spelled(Path(one)) for one in value]
         if name == "stores"
         else str(value)
         if isinstance(value, Path)

@@ -10,12 +10,13 @@ import polars as pl
 from radlearn.engine.log import console
 from radlearn.errors import InputError
 from radlearn.evaluate import EvaluateConfig
-from radlearn.files import read_json, write_json
+from radlearn.files import read_json, spelled, write_json
 from radlearn.metrics.finished import read_predicted
 from radlearn.metrics.group_tables import print_groups
 from radlearn.metrics.group_values import group_names, grouping_of, in_order
 from radlearn.metrics.groups import FEWEST, adjust, score_groups
 from radlearn.metrics.measured import Measured
+from radlearn.records.storage import is_there
 from radlearn.records.store import Store, open_store
 from radlearn.report.groups import groups_page
 
@@ -48,7 +49,7 @@ def evaluate_groups(
 
 def _command(run: Path, config: EvaluateConfig) -> str:
     words = ["radlearn", "evaluate", str(run), "--split", config.split, "--groups", *config.groups]
-    words += ["--stores", *map(str, config.stores)] if config.stores else []
+    words += ["--stores", *map(spelled, config.stores)] if config.stores else []
     words += ["--resamples", str(config.resamples), "--seed", str(config.seed)]
     return shlex.join([*words, "--rule", config.rule])
 
@@ -118,9 +119,10 @@ class _Lookup:
                 values[record, patient] = value
         wanted = list(zip(self.measured.ids, self.measured.patients, strict=True))
         if missing := [record for record, patient in wanted if (record, patient) not in values]:
+            places = ", ".join(spelled(store.path) for store in self.stores)
             raise InputError(
                 f"{len(missing)} of the {len(wanted)} {self.config.split} records of {self.run}, "
-                f"such as {missing[0]}, are not in {', '.join(str(s.path) for s in self.stores)}; "
+                f"such as {missing[0]}, are not in {places}; "
                 "give the stores that it was made from with --stores"
             )
         return [values[key] for key in wanted]
@@ -143,7 +145,7 @@ def _stores(run: Path, given: Sequence[Path]) -> list[Store]:
         raise InputError(f"run {run} does not say which stores it is of; give them with --stores")
     found = []
     for path in recorded:
-        if not Path(path).is_dir():
+        if not is_there(Path(path)):
             raise InputError(
                 f"the store {path} that {run} was made from is not there any more; say where it "
                 "is now with --stores"

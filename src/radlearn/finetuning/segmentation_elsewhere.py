@@ -10,12 +10,13 @@ from radlearn.engine.device import compute
 from radlearn.engine.folder import RunFolder, finished_run
 from radlearn.engine.log import console
 from radlearn.errors import InputError
-from radlearn.files import read_json, write_json
+from radlearn.files import read_json, spelled, write_json
 from radlearn.finetuning.evaluate_masks import ELSEWHERE
 from radlearn.finetuning.segmentation import NEEDS, Segmentation, drawn_on
 from radlearn.finetuning.segmentation_predict import load_segmenter
 from radlearn.models.lineage import LEARNT_FROM, MARKS, Seen, marks, stores_there
 from radlearn.records.record import Split
+from radlearn.records.storage import is_there
 from radlearn.records.store import Selection, open_store, select
 
 
@@ -37,7 +38,7 @@ def answered_on(run: Path, place: Path, split: str) -> Path:
     tuned = load_segmenter(run)
     if len(store.mask_names) != len(tuned.classes):
         raise InputError(
-            f"{run} draws {', '.join(tuned.classes)}, and the masks of {place} are of "
+            f"{run} draws {', '.join(tuned.classes)}, and the masks of {spelled(place)} are of "
             f"{', '.join(store.mask_names)}; give a store of the same classes"
         )
     here = compute(config["device"], config["precision"])
@@ -49,7 +50,7 @@ def answered_on(run: Path, place: Path, split: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     said = _marks(config, records)
     told = {
-        "stores": [str(place)],
+        "stores": [spelled(place)],
         "fingerprints": fingerprints,
         "licences": records.licences(),
         MARKS: said,
@@ -71,7 +72,7 @@ def _marks(config: dict[str, Any], records: Selection) -> list[str]:
 def _refuse_known(config: dict[str, object], records: Selection, run: Path) -> None:
     """Raise `InputError` where a patient was trained on; say so where nobody can know."""
     trained = [Path(str(one)) for one in list(config["stores"])]  # type: ignore[call-overload]
-    if not all((one / "store.json").exists() for one in trained):
+    if not all(is_there(one) for one in trained):
         console.print(
             f"the stores that {run} was trained on are gone: whether it has seen these patients "
             "cannot be checked",

@@ -11,7 +11,7 @@ from rich.console import Console
 from radlearn.engine.device import compute
 from radlearn.engine.log import console
 from radlearn.errors import InputError, UnreadableError
-from radlearn.files import writable, write_json
+from radlearn.files import spelled, writable, write_json
 from radlearn.metrics.retrieval import Agreement, Recall, agreement, recall
 from radlearn.metrics.statistics import bootstrap_patients
 from radlearn.metrics.tables import measured, plain_table
@@ -262,7 +262,7 @@ def _label_json(found: Agreement) -> dict[str, Any]:
 def _command(config: RetrieveConfig) -> str:
     import shlex
 
-    words = ["radlearn", "retrieve", str(config.run), str(config.store)]
+    words = ["radlearn", "retrieve", str(config.run), spelled(config.store)]
     if config.text is not None:
         words += ["--text", config.text]
     if config.image is not None:

@@ -19,7 +19,8 @@ from radlearn.records.record import SetAside, Source, Split
 from radlearn.records.settings import HoldOutWith, PrepareConfig
 from radlearn.records.shards import SHARD_SIZE
 from radlearn.records.splits import drawn, fingerprint, one_split_a_patient, order, with_val
-from radlearn.records.store import FORMAT, LABEL, Store
+from radlearn.records.store import LABEL, Store
+from radlearn.records.store_files import FORMAT
 
 PER_PICTURE = ("grey", "grey_squared", "mask_resized")  # sums that end in store.json
 

@@ -10,8 +10,10 @@ import polars as pl
 from jaxtyping import Float, Float16, Float32
 
 from radlearn.errors import InputError
+from radlearn.files import resolved, spelled
 from radlearn.records.record import Split
-from radlearn.records.store import read_info, read_rows
+from radlearn.records.storage import read_file
+from radlearn.records.store_files import mapped, read_info, read_rows
 
 KIND = "pairs"
 
@@ -54,18 +56,21 @@ class PairStore:
     def _volume(self, row: int, side: str) -> Float16[np.ndarray, "channels depth height width"]:
         number, own = self.rows["volume"][row], self.rows["id"][row]
         if not self.rows[f"has_{side}"][row]:
-            raise InputError(f"{own} in {self.path} has no {side}; the store holds unpaired scans")
+            raise InputError(
+                f"{own} in {spelled(self.path)} has no {side}; the store holds unpaired scans"
+            )
         name = volume_name(number, side)
         try:
-            values = np.load(self.path / name, mmap_mode="r", allow_pickle=False)
+            values = read_file(self.path, name, mapped)
         except (OSError, ValueError) as error:
             raise InputError(
-                f"the store {self.path} is damaged: cannot read {name} ({error}); prepare it again"
+                f"the store {spelled(self.path)} is damaged: cannot read {name} ({error}); "
+                "prepare it again"
             ) from error
         if values.dtype != np.float16 or values.ndim != 4:
             raise InputError(
-                f"the store {self.path} is damaged: {name} is {values.ndim}-D {values.dtype} "
-                "where 4-D float16 was looked for; prepare it again"
+                f"the store {spelled(self.path)} is damaged: {name} is {values.ndim}-D "
+                f"{values.dtype} where 4-D float16 was looked for; prepare it again"
             )
         return values
 
@@ -83,12 +88,12 @@ def open_pairs(path: Path) -> PairStore:
     Raises:
         InputError: there is none, it is not finished, or it holds something else.
     """
-    path = Path(path).resolve()
+    path = resolved(Path(path))
     info = read_info(path, "a store of pairs", "radlearn prepare mri-pairs")
     if info.get("kind") != KIND:
         raise InputError(
-            f"{path} holds radiographs, not pairs: use pretrain or finetune on it, or make a "
-            "store of pairs with radlearn prepare mri-pairs"
+            f"{spelled(path)} holds radiographs, not pairs: use pretrain or finetune on it, "
+            "or make a store of pairs with radlearn prepare mri-pairs"
         )
     return PairStore(path, info, read_rows(path, info["count"], "pairs"))
 

@@ -25,7 +25,7 @@ from radlearn.records.pair_settings import PairsConfig
 from radlearn.records.pair_store import KIND, PairStore, open_pairs, volume_name
 from radlearn.records.record import SetAside, Split
 from radlearn.records.splits import drawn, order
-from radlearn.records.store import FORMAT
+from radlearn.records.store_files import FORMAT
 
 __all__ = ["PairsConfig", "prepare_pairs", "run"]
 

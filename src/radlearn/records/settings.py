@@ -9,6 +9,7 @@ import tyro
 
 from radlearn.datasets.options import LayoutOptions
 from radlearn.errors import InputError
+from radlearn.files import resolved, spelled
 from radlearn.records.geometry import Fit
 from radlearn.records.limits import LimitFlags
 from radlearn.records.splits import SplitConflicts
@@ -100,7 +101,7 @@ class PrepareConfig:
             "test": self.test,
             "hold_out_with": self.hold_out_with,
             "split_conflicts": self.split_conflicts,
-            "link": [str(path.resolve()) for path in self.link],
+            "link": [spelled(resolved(path)) for path in self.link],
             "key": str(self.key.resolve()) if self.key else None,
         }
 

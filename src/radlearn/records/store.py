@@ -12,11 +12,12 @@ import polars as pl
 from jaxtyping import Bool, Float32, Int64, Shaped, UInt8
 
 from radlearn.errors import InputError
-from radlearn.files import read_json
+from radlearn.files import resolved, spelled
 from radlearn.records.record import UNCERTAIN, Split, View
 from radlearn.records.splits import fingerprint
+from radlearn.records.storage import read_file
+from radlearn.records.store_files import mapped, read_info, read_rows
 
-FORMAT = 1
 OPEN_SHARDS = 64
 LABEL = "label:"
 
@@ -99,10 +100,10 @@ class Store:
         shard = self._open.pop(name, None)
         if shard is None:
             try:
-                shard = np.load(self.path / name, mmap_mode="r", allow_pickle=False)
+                shard = read_file(self.path, name, mapped)
             except (OSError, ValueError) as error:
                 raise InputError(
-                    f"the store {self.path} is damaged: cannot read {name} ({error}); "
+                    f"the store {spelled(self.path)} is damaged: cannot read {name} ({error}); "
                     "prepare it again"
                 ) from error
             while len(self._open) >= OPEN_SHARDS:
@@ -124,53 +125,13 @@ def open_store(path: Path) -> Store:
     Raises:
         InputError: there is no store, it is not finished, or another version wrote it.
     """
-    path = Path(path).resolve()
+    path = resolved(Path(path))
     info = read_info(path, "a store", "radlearn prepare")
     if info.get("kind") == "pairs":
         raise InputError(
-            f"{path} holds pairs of scans, not radiographs: use radlearn translate on it"
+            f"{spelled(path)} holds pairs of scans, not radiographs: use radlearn translate on it"
         )
     return Store(path, info, read_rows(path, info["count"], "records"))
-
-
-def read_info(path: Path, what: str, made_by: str) -> dict[str, Any]:
-    """store.json of a finished store of either kind.
-
-    Args:
-        what: what is looked for, for the error.
-        made_by: the command that makes one.
-
-    Raises:
-        InputError: there is none, it is not finished, or another version wrote it.
-    """
-    if not path.is_dir():
-        raise InputError(f"no store at {path}: there is no such folder; make one with {made_by}")
-    if not (path / "store.json").exists() and (path / "parts").is_dir():
-        raise InputError(f"the store {path} is not finished: run the same prepare command again")
-    info = read_json(path / "store.json", what)
-    if not isinstance(info, dict) or info.get("format") != FORMAT:
-        raise InputError(f"{path} is no store that this version can read; prepare it again")
-    return info
-
-
-def read_rows(path: Path, count: int, what: str) -> pl.DataFrame:
-    """records.parquet of a store whose store.json counts `count` of `what`.
-
-    Raises:
-        InputError: it cannot be read, or holds another number.
-    """
-    try:
-        rows = pl.read_parquet(path / "records.parquet", glob=False)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise InputError(
-            f"cannot read {path / 'records.parquet'}: {error}; prepare it again"
-        ) from error
-    if rows.height != count:
-        raise InputError(
-            f"the store {path} is damaged: {rows.height} {what} where store.json says "
-            f"{count}; prepare it again"
-        )
-    return rows
 
 
 @dataclass(frozen=True, eq=False)
