@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test slow check clean
+.PHONY: demo test slow check bench clean
 
 demo: $(READY)
 	$(BIN)/radlearn demo --out demo
@@ -24,6 +24,9 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
+
+bench: $(READY)
+	$(BIN)/radlearn bench --baseline True
 
 clean:
 	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "radlearn"
 README = ROOT / "README.md"
 MISSIONS = ("pretraining", "finetuning", "translation")
-ABOVE = ("evaluation", "exchange", "grids")  # work on runs of every mission
+ABOVE = ("bench", "evaluation", "exchange", "grids")  # work on runs of every mission
 FOUNDATIONS = (
     "records",
     "datasets",

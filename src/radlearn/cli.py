@@ -109,6 +109,16 @@ COMMANDS: dict[str, Command] = {
         "radlearn.compare:CompareConfig",
         "radlearn.compare:compare",
     ),
+    "bench": Command(
+        "how fast this machine does each thing, and its limits",
+        "radlearn.bench.config:BenchConfig",
+        "radlearn.bench.run:bench",
+    ),
+    "bench scale": Command(
+        "whether cost grows as it should, from 1,000 records to 100,000",
+        "radlearn.bench.config:ScaleConfig",
+        "radlearn.bench.scale:scale",
+    ),
 }
 
 

@@ -6,7 +6,6 @@ from typing import Annotated, Literal
 
 import tyro
 
-from radlearn.adapters import adapter_named
 from radlearn.engine.names import DeviceName, OnFault, PrecisionName
 from radlearn.errors import InputError, refuse_unless_positive
 
@@ -103,6 +102,8 @@ class FinetuneConfig:
     workers: int = 0
 
     def __post_init__(self) -> None:
+        from radlearn.adapters import adapter_named  # torch and timm: not for a help page
+
         if not self.stores:
             raise InputError("no store was given; make one with: radlearn prepare")
         above = ("rank", "batch", "epochs", "lr", "evaluations", "steps", "image_size", "patch")
