@@ -4,7 +4,7 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import ParseError, fromstring
@@ -17,6 +17,9 @@ from radlearn.records.reports import clean_report
 
 REPORT_LIMIT = 1 << 20  # bytes of one XML file; the published ones have under 10 KiB
 ARCHIVE_LIMIT = 2 << 30  # bytes unpacked; the published archive has 20 MiB
+NAME_LIMIT = 1 << 16  # bytes of a member's name, which tarfile reads whole
+LONG_NAMES = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
+LONG_NAMES += (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 HOLDING = "NLMCXR_reports.tgz or its unpacked XML files"
 IMAGE_FOLDERS = ("", "images", "NLMCXR_png", "png")
 
@@ -69,11 +72,22 @@ def _unpacked(root: Path, set_aside: list[SetAside]) -> Iterator[tuple[str, byte
             yield str(path.relative_to(root)), content if len(content) <= REPORT_LIMIT else None
 
 
+class _Member(tarfile.TarInfo):
+    """An entry of an archive, refused before a name of gigabytes is read into memory."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        member = super().frombuf(buf, encoding, errors)
+        if member.type in LONG_NAMES and member.size > NAME_LIMIT:
+            raise tarfile.ReadError(f"a name of {member.size} bytes")
+        return member
+
+
 def _archived(path: Path) -> Iterator[tuple[str, bytes | None]]:
     """The XML members, read in passing: nothing is unpacked to disk, so no name can climb."""
     unpacked = 0
     try:
-        with tarfile.open(path, "r|*") as archive:
+        with tarfile.open(path, "r|*", tarinfo=_Member) as archive:
             for member in archive:
                 unpacked += member.size
                 if unpacked > ARCHIVE_LIMIT:

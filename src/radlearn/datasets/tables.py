@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BufferedReader, TextIOWrapper
+from itertools import chain
 from pathlib import Path
 
 from radlearn.errors import InputError
@@ -13,6 +14,7 @@ from radlearn.records.dicom_header import FRONTAL, LATERAL, NEITHER
 from radlearn.records.record import UNCERTAIN, Split, View
 
 LINE_LIMIT = 8 << 20  # bytes; a longer line is no table's and would fill memory
+UNPACKED_LIMIT = 4 << 30  # bytes of a gzipped table; the largest published ones have 1 GB
 SHOWN_COLUMNS = 20
 
 SPLITS = {
@@ -84,8 +86,10 @@ def raw_rows(path: Path) -> Iterator[list[str]]:
         if first is None:
             return
         delimiter = max(",;\t", key=first.count)
-        reader = csv.reader(_chained(first, lines), delimiter=delimiter, skipinitialspace=True)
+        pieces = _Pieces(path, first, lines)
+        reader = csv.reader(pieces, delimiter=delimiter, skipinitialspace=True)
         for row in reader:
+            pieces.taken = 0
             cells = [cell.strip() for cell in row]
             if any(cells):
                 yield cells
@@ -97,7 +101,8 @@ def text_lines(path: Path) -> Iterator[str]:
     """Lines of a text file, UTF-8, UTF-16 or Windows-1252, plain or gzipped, without their BOM.
 
     Raises:
-        InputError: the file is missing, damaged, or has a line of more than 8 MiB.
+        InputError: the file is missing, damaged, has a line of more than 8 MiB, or unpacks to more
+            than 4 GiB.
     """
     try:
         with path.open("rb") as plain:
@@ -108,7 +113,11 @@ def text_lines(path: Path) -> Iterator[str]:
                 lines: Iterator[str] = iter(lambda: wrapper.readline(LINE_LIMIT), "")
             else:
                 lines = map(_decoded, iter(lambda: file.readline(LINE_LIMIT), b""))
+            size = 0
             for number, line in enumerate(lines):
+                size += len(line)
+                if packed and size > UNPACKED_LIMIT:
+                    raise InputError(f"{path} unpacks to more than {UNPACKED_LIMIT} bytes")
                 if len(line) >= LINE_LIMIT:
                     raise InputError(f"{path} has a line of more than {LINE_LIMIT} bytes")
                 text = line.replace("\x00", "")
@@ -181,6 +190,22 @@ def _decoded(line: bytes) -> str:
     return line.decode("latin-1")
 
 
-def _chained(first: str, rest: Iterator[str]) -> Iterator[str]:
-    yield first
-    yield from rest
+class _Pieces:
+    """Lines for `csv`, which joins those between quotes: a row may not go on without end.
+
+    Attributes:
+        taken: characters of the row that is being read.
+    """
+
+    def __init__(self, path: Path, first: str, rest: Iterator[str]) -> None:
+        self.path, self.taken = path, 0
+        self._lines = chain((first,), rest)
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self._lines:
+            self.taken += len(line)
+            if self.taken > LINE_LIMIT:
+                raise InputError(
+                    f"{self.path} has a row of more than {LINE_LIMIT} bytes; look at its quotes"
+                )
+            yield line
