@@ -122,11 +122,13 @@ def test_a_table_is_read_in_any_encoding(case: str, encoding: str, tmp_path: Pat
     assert set(read(layout, fake)[1]) == set(fake.records)
 
 
-@pytest.mark.parametrize("case", ["nih", "chexpert", "mimic", "covid"])
+@pytest.mark.parametrize("case", ["nih", "chexpert", "mimic", "covid", "siim"])
 def test_an_unknown_published_split_is_refused_with_the_choice(case: str, tmp_path: Path) -> None:
     layout, fake = made(case, tmp_path)
     options = replace(fake.options, published="mine")
-    with pytest.raises(InputError, match=r"no published split 'mine'; .*(official|mrm-viral1)"):
+    with pytest.raises(
+        InputError, match=r"no published split 'mine'; .*(official|mrm-viral1|is mrm)"
+    ):
         list(LAYOUTS[layout](fake.source, options).records)
 
 
@@ -143,6 +145,17 @@ def test_nih_keeps_its_official_lists_and_no_list_leaves_the_split_open(tmp_path
         "00000001_001": ("train", None),
         "00000013_000": ("test", "val"),
     }
+
+
+def test_siim_draws_its_own_split_without_mrm_s_and_names_a_list_that_is_missing(
+    tmp_path: Path,
+) -> None:
+    _, fake = made("siim", tmp_path)
+    unsplit = read("siim", replace(fake, options=LayoutOptions()))[1]
+    assert {record.split for record in unsplit.values()} == {None}
+    (fake.source / "mrm_splits" / "val_list.txt").unlink()
+    with pytest.raises(InputError, match=r"needs .*mrm_splits/val_list\.txt, which is not there"):
+        read("siim", fake)
 
 
 def test_covid_joins_patients_who_share_a_file(tmp_path: Path) -> None:

@@ -211,6 +211,8 @@ def fake_siim(root: Path) -> None:
         dicom(root / "dicom-images-train" / f"1.2.{n}.dcm", patient=f"p-{n}", rows=64, columns=64)
         rows.append(f"1.2.{n},{200 + 60 * n} 30 34 30")
     write(root / "train-rle.csv", rows)
+    for part, numbers in PARTS.items():
+        write(root / "mrm_splits" / f"{part}_list.txt", [f"1.2.{n}" for n in numbers])
 
 
 def fake_mimic(root: Path) -> None:

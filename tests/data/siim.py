@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from radlearn.datasets.options import LayoutOptions
 from radlearn.records.record import RunLengths
 
 from .fakes import Fake, dicom, write
@@ -20,6 +21,8 @@ def make(root: Path) -> Fake:
     )
     dicom(root / "dicom-images-train/1.9.1/1.9.2/1.2.3.1.dcm", patient="p-1", rows=16, columns=20)
     dicom(root / "dicom-images-train/1.9.3/1.9.4/1.2.3.2.dcm")
+    for part, names in {"train": ["1.2.3.1"], "val": ["1.2.3.9"], "test": ["1.2.3.2"]}.items():
+        write(root / "mrm_splits" / f"{part}_list.txt", names)
     return Fake(
         root,
         {
@@ -27,14 +30,17 @@ def make(root: Path) -> Fake:
                 "patient": "p-1",
                 "labels": {"Pneumothorax": 1.0},
                 "mask": RunLengths(("2 3 5 4", "100 2"), 16, 20),
+                "split": "train",
             },
             "1.2.3.2": {
                 "patient": "1.2.3.2",
                 "labels": {"Pneumothorax": 0.0},
                 "mask": RunLengths((), 16, 32),
+                "split": "test",
             },
         },
-        {"1.2.3.3": "missing"},
+        {"1.2.3.3": "missing", "val_list.txt": "names 1 files"},
+        LayoutOptions(published="mrm"),
         label_names=("Pneumothorax",),
         table=table,
         column="EncodedPixels",

@@ -1,7 +1,7 @@
 """Published split lists: one line an image, its path and then 0/1 labels or none."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,7 +57,9 @@ def read_places(lists: Mapping[Split, Path]) -> dict[str, Place]:
     return places
 
 
-def note_absent(places: Mapping[str, Place], met: set[str], set_aside: list[SetAside]) -> None:
+def note_absent(
+    places: Mapping[str, Place], met: Collection[str], set_aside: list[SetAside]
+) -> None:
     """One line a list about the files that it names and the source does not have."""
     absent: dict[str, int] = {}
     for name, place in places.items():
