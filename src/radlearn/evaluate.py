@@ -167,8 +167,10 @@ def evaluate(config: EvaluateConfig) -> None:
         kind.show_differences(comparison)
         if config.out is not None:
             write_json(config.out, comparison)
+            from radlearn.report.lists import side_by_side
+
             evaluations = dict(zip(names_of(config.runs), scored, strict=True))
-            sections = kind.sections(evaluations, comparison)
+            sections = [*kind.sections(evaluations, comparison), *side_by_side(evaluations)]
             said = {f"{name}: {mark}" for name, one in evaluations.items() for mark in one["marks"]}
             _write_page(config, kind.scored(comparison), sections, sorted(said))
 

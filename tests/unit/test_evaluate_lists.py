@@ -1,5 +1,6 @@
 """A run on a list that is not its own test split: scored on what it held apart, which is said."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from radlearn.evaluate import EvaluateConfig, evaluate_run
 from radlearn.evaluation.lists import in_words
 from radlearn.files import write_json
 from radlearn.records.splits import fingerprint
+from radlearn.report.finetuning import finetuning_page
+from radlearn.report.finetuning_targets import targets_page
 from radlearn.report.lists import lists_sections
 
 TRAINED, CHOSE, TESTED = range(40), range(40, 60), range(60, 120)
@@ -115,6 +118,24 @@ def test_lists_that_the_store_knows_are_scored_unasked_and_marks_are_told(
     (section,) = lists_sections(evaluation)
     (row,) = section.items[0].rows  # type: ignore[union-attr]
     assert row[:3] == ("official", "30 of 60", "20 / 10")
+
+
+@pytest.mark.parametrize("task", ["multi-label", "single-label", "ordinal", "continuous"])
+def test_the_page_of_every_task_shows_other_lists(run: Path, task: str) -> None:
+    evaluation = evaluate_run(run, EvaluateConfig(resamples=9))
+    if task == "multi-label":
+        page = finetuning_page(run, [], evaluation, [], {"seed": 0})
+    else:
+        page = targets_page(run, [], evaluation | {"task": task, "scores": {}}, {"task": task})
+    shown = page.read_text(encoding="utf-8")
+    assert "On other published lists" in shown and "30 of 60" in shown
+
+
+def test_the_page_of_runs_side_by_side_shows_other_lists(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "again")
+    given = ["evaluate", str(run), str(tmp_path / "again"), "--resamples", "9"]
+    assert main([*given, "--out", str(tmp_path / "difference.json")]) == 0
+    assert (tmp_path / "difference.html").read_text(encoding="utf-8").count("30 of 60") == 2
 
 
 def test_a_run_whose_store_has_gone_is_scored_all_the_same(run: Path, tmp_path: Path) -> None:

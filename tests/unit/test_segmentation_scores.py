@@ -165,6 +165,11 @@ def test_runs_on_other_records_are_not_compared(tmp_path: Path, change: Any, rea
 def test_the_page_shows_scores_and_outlines(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", table())
     evaluation = evaluate_run(run, EvaluateConfig(resamples=50))
+    official = {
+        **{"name": "official", "of": 57, "trained": 10, "chose": 20, "records": 20},
+        **{"fingerprint": "f" * 64, "metric": "Dice", "scores": {}, "reason": "too few"},
+    }
+    evaluation["lists"] = [official]
     image = np.full((32, 40), 90, np.uint8)
     truth, drawn = np.zeros_like(image), np.zeros_like(image)
     truth[4:20, 4:20], drawn[8:24, 8:24] = 1, 2
@@ -172,7 +177,13 @@ def test_the_page_shows_scores_and_outlines(tmp_path: Path) -> None:
     metrics = [{"step": 1, "focal": 0.5, "lr": 1e-3}, {"step": 2, "val_dice": 0.7}]
     config = {"mission": "finetuning", "tuner": "lora", "fraction": 0.1, "seed": 3}
     page = segmentation_page(run, metrics, evaluation, shown, config).read_text(encoding="utf-8")
-    for word in ("Segmentation of lung, heart", "worst: Dice 0.200", "Validation dice", "HD95"):
+    for word in (
+        "Segmentation of lung, heart",
+        "worst: Dice 0.200",
+        "Validation dice",
+        "HD95",
+        "20 of 57",
+    ):
         assert word in page
     assert segmentation_page(run, metrics, None, [], config).exists()
 

@@ -43,6 +43,24 @@ def facts(config: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
+def scored_on(evaluation: Mapping[str, Any] | None) -> dict[str, str]:
+    """What a run was scored on, as another of its facts; nothing where it was not scored."""
+    if not evaluation:
+        return {}
+    return {
+        "Scored on": f"{evaluation['config']['split']}, {evaluation['records']:,} records of "
+        f"{evaluation['patients']:,} patients; fingerprint {evaluation['fingerprint'] or '–'}"
+    }
+
+
+def of_split(evaluation: Mapping[str, Any]) -> str:
+    """The same as the first sentences of a section of scores."""
+    return (
+        f"On the {evaluation['config']['split']} split: {evaluation['records']:,} records of "
+        f"{evaluation['patients']:,} patients. Intervals are 95 %, by bootstrap over patients."
+    )
+
+
 def command(config: Mapping[str, Any], run: Path) -> str:
     """The command line that makes the run again, every setting spelled out.
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from radlearn.report.facts import command, facts, settings
+from radlearn.report.facts import command, facts, of_split, scored_on, settings
 from radlearn.report.figures import (
     Score,
     curves,
@@ -83,12 +83,7 @@ def finetuning_page(
     sections = [*(evaluation_sections(evaluation) if evaluation else ())]
     sections += lists_sections(evaluation or {})
     sections += [mistakes_section(mistakes), curves_section(metrics), settings(config)]
-    found = facts(config)
-    if evaluation:
-        found["Scored on"] = (
-            f"{evaluation['config']['split']}, {evaluation['records']:,} records of "
-            f"{evaluation['patients']:,} patients; fingerprint {evaluation['fingerprint'] or '–'}"
-        )
+    found = facts(config) | scored_on(evaluation)
     title, what = TUNERS.get(str(config.get("tuner")), ("Fine-tuning", "a head for few labels"))
     subtitle = f"Run {run.name}: {what}"
     if config.get("fraction"):
@@ -119,8 +114,7 @@ def evaluation_sections(evaluation: Evaluation) -> list[Section]:
     return [
         Section(
             "Scores",
-            f"On the {evaluation['config']['split']} split: {evaluation['records']:,} records of "
-            f"{evaluation['patients']:,} patients. Intervals are 95 %, by bootstrap over patients.",
+            of_split(evaluation),
             _scores(labels, evaluation["mean"]),
         ),
         _operating_points(labels),

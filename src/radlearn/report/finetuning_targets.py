@@ -10,9 +10,10 @@ from matplotlib.axes import Axes
 from radlearn.metrics.targets import MEASURES
 from radlearn.report.comparison import p_value
 from radlearn.report.drawing import svg
-from radlearn.report.facts import command, facts, settings
+from radlearn.report.facts import command, facts, of_split, scored_on, settings
 from radlearn.report.figures import Points, Score, forest
 from radlearn.report.finetuning import TUNERS, curves_section, evaluation_sections
+from radlearn.report.lists import lists_sections
 from radlearn.report.page import Figure, Number, Section, Table, interval, write_page
 from radlearn.report.palette import LIGHT, styles
 
@@ -41,14 +42,11 @@ def targets_page(
         InputError: the page cannot be written.
     """
     path, task = run / "report.html", str(config["task"])
-    sections, found = [], facts(config)
+    sections, found = [], facts(config) | scored_on(evaluation)
     if evaluation:
         sections = [_scores(evaluation)]
         sections += evaluation_sections(evaluation) if "labels" in evaluation else []
-        found["Scored on"] = (
-            f"{evaluation['config']['split']}, {evaluation['records']:,} records of "
-            f"{evaluation['patients']:,} patients; fingerprint {evaluation['fingerprint'] or '–'}"
-        )
+        sections += lists_sections(evaluation)
     sections += [curves_section(metrics), settings(config)]
     learned = config.get("target") or ", ".join(config.get("labels") or ())
     tuned = TUNERS.get(str(config.get("tuner")), ("Fine-tuning", "a head for few labels"))[0]
@@ -128,11 +126,7 @@ def _scores(evaluation: Evaluation) -> Section:
         items.append(Table("True classes (rows) and what was called", ["true", *classes], counts))
     if evaluation.get("points"):
         items.append(_agreement(evaluation["points"]))
-    text = (
-        f"On the {evaluation['config']['split']} split: {evaluation['records']:,} records of "
-        f"{evaluation['patients']:,} patients. Intervals are 95 %, by bootstrap over patients."
-    )
-    return Section("Scores", text, items)
+    return Section("Scores", of_split(evaluation), items)
 
 
 def _agreement(points: Points) -> Figure:

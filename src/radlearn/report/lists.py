@@ -1,6 +1,7 @@
 """Scores on other published lists, and what has to be said of scores, for pages and tables."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from radlearn.report.page import Section, Table, interval
@@ -34,6 +35,16 @@ def score_of(listed: Mapping[str, Any]) -> str:
         return str(listed["reason"])
     value = list(listed["scores"].values())[-1]
     return interval(value["value"], value["low"], value["high"])
+
+
+def side_by_side(evaluations: Mapping[str, Mapping[str, Any]]) -> list[Section]:
+    """A table a run that was scored on other lists; nothing where none was."""
+    tables = [
+        replace(lists_table(one["lists"]), title=run)
+        for run, one in evaluations.items()
+        if one.get("lists")
+    ]
+    return [Section(TITLE, "", tables)] if tables else []
 
 
 def lists_sections(evaluation: Mapping[str, Any]) -> list[Section]:

@@ -19,8 +19,9 @@ from radlearn.metrics.mask_tables import (
     shown_measures,
 )
 from radlearn.report.comparison import p_value
-from radlearn.report.facts import command, facts, settings
+from radlearn.report.facts import command, facts, of_split, scored_on, settings
 from radlearn.report.figures import Score, curves, forest, titled
+from radlearn.report.lists import lists_sections
 from radlearn.report.page import (
     Figure,
     Gallery,
@@ -80,13 +81,9 @@ def segmentation_page(
     path = run / "report.html"
     sections = [scores_section(evaluation)] if evaluation else []
     classes = list(evaluation["classes"]) if evaluation else []
+    sections += lists_sections(evaluation or {})
     sections += [drawn_section(drawn, classes), _training(metrics), settings(config)]
-    found = facts(config)
-    if evaluation:
-        found["Scored on"] = (
-            f"{evaluation['config']['split']}, {evaluation['records']:,} records of "
-            f"{evaluation['patients']:,} patients; fingerprint {evaluation['fingerprint'] or '–'}"
-        )
+    found = facts(config) | scored_on(evaluation)
     subtitle = f"Run {run.name}: tuner {config.get('tuner', '–')}"
     if config.get("fraction"):
         subtitle += f", {100 * config['fraction']:g} % of the training masks"
@@ -129,12 +126,9 @@ def scores_section(evaluation: Evaluation) -> Section:
     scores = _scores("Dice", {name: one["dice"] for name, one in rows.items()})
     if len(scores) > 1:
         items.append(forest("Dice, 95 % intervals", scores))
-    text = (
-        f"On the {evaluation['config']['split']} split: {evaluation['records']:,} records of "
-        f"{evaluation['patients']:,} patients. Intervals are 95 %, by bootstrap over patients. "
-        f"{EMPTY} Pixels are those of the store."
+    return Section(
+        "Scores", f"{of_split(evaluation)} {EMPTY} Pixels are those of the store.", items
     )
-    return Section("Scores", text, items)
 
 
 def drawn_section(drawn: Sequence[DrawnMask], classes: Sequence[str]) -> Section:
