@@ -1,6 +1,7 @@
 """Runs of the lab in other tools' formats, and published files as models that predict."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,11 @@ import torch
 from PIL import Image
 
 from e2e.conftest import run
+from radlearn.files import write_json
 from radlearn.finetuning.tuned import load_tuned
 from radlearn.generators.resnet import resnet
 from radlearn.models.checkpoints import read_checkpoint
+from radlearn.models.lineage import learnt_from
 
 
 def parity(said: str) -> float:
@@ -38,8 +41,33 @@ def test_an_export_computes_the_same(
     assert parity(capsys.readouterr().out) <= 1e-5
     facts = json.loads((out / "export.json").read_text())
     assert facts["preprocessing"]["mean"] == 0.4978
+    store = json.loads((lab / "store" / "store.json").read_text())
+    assert facts["licences"] == store["sources"] and store["sources"]
     # a second time replaces the first
     assert run("export", lab / name, "--to", to, "--out", out) == 0
+
+
+def test_no_licence_is_lost_from_pretraining_to_export(
+    lab: Path, tmp_path: Path, phantom_folder: Path
+) -> None:
+    store = tmp_path / "store"
+    shutil.copytree(lab / "store", store)
+    info = json.loads((store / "store.json").read_text())
+    info["sources"] = [{"name": "Theirs", "licence": "CC BY-NC", "terms": "no commercial use"}]
+    write_json(store / "store.json", info)
+    small = ("--steps", 2, "--batch", 8, "--evaluations", 1)
+    tuned, more = tmp_path / "tuned", tmp_path / "more"
+    assert run("finetune", store, "--run", tuned, "--init", lab / "backbone", *small) == 0
+    assert run("export", tuned, "--to", "timm", "--out", tmp_path / "timm") == 0
+    assert run("finetune", lab / "store", "--run", more, "--init", tmp_path / "timm", *small) == 0
+    assert run("export", more, "--to", "medpeft", "--out", tmp_path / "out") == 0
+    page = (more / "report.html").read_text(encoding="utf-8")
+    assert "no commercial use" in page
+    for place in ("timm", "out"):
+        told = json.loads((tmp_path / place / "export.json").read_text())["licences"]
+        assert [one["name"] for one in told][-1 if place == "timm" else 1] == "Theirs"
+    again = read_checkpoint(tmp_path / "out" / "LoRA.pth")
+    assert "Theirs" in {one["name"] for one in learnt_from(again)}
 
 
 @pytest.mark.parametrize("name", ["lora", "full"])

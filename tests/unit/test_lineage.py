@@ -12,7 +12,7 @@ from radlearn.files import write_json
 from radlearn.finetuning.segmentation_elsewhere import _marks as elsewhere
 from radlearn.models.backbone import BackboneConfig
 from radlearn.models.checkpoints import CXR_MAE_PREPROCESSING, MRM_PREPROCESSING, Imported
-from radlearn.models.lineage import Seen, learnt_from, pretrained_on, stores_there, united
+from radlearn.models.lineage import Seen, all_sources, learnt_from, pretrained_on, stores_there, united
 from radlearn.models.lineage import marks as marks_of
 from radlearn.records.prepare import prepare_source
 from radlearn.records.record import SourceRecord, Split
@@ -127,6 +127,17 @@ def test_a_run_says_what_it_learnt_from_and_where_its_stores_are(
     assert learnt_from(ours) == saw
     assert [store.path for store in pretrained_on(ours).stores] == [seen.path]
     assert stores_there([str(tmp_path)]) == []
+
+
+def test_what_was_tuned_is_carried_on_with_what_was_seen_before(tmp_path: Path) -> None:
+    before = {"name": "A", "licence": "CC BY-NC", "terms": "no commercial use"}
+    tuned = {"name": "B", "licence": "CC0", "terms": ""}
+    facts = {"learnt_from": [before], "licences": [tuned, before]}
+    assert all_sources(facts) == [before, tuned]
+    for place, saved in (("both", facts), ("licences", {"licences": [before, tuned]})):
+        write_json(tmp_path / place / "config.json", {"radlearn": saved})
+        model = Imported("radlearn", BACKBONE, MRM_PREPROCESSING, {}, folder=tmp_path / place)
+        assert learnt_from(model) == [before, tuned]
 
 
 def test_the_table_knows_data_sets_by_the_names_that_their_stores_have() -> None:

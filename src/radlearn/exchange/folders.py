@@ -17,6 +17,7 @@ from radlearn.files import writable, write_json
 from radlearn.finetuning.tuned import keep_backbone, save_tuned
 from radlearn.models.backbone import build_classifier, save_model
 from radlearn.models.checkpoints import KEPT, Imported
+from radlearn.models.lineage import LEARNT_FROM, learnt_from
 from radlearn.models.medpeft import LAYER, is_merged, without_update
 from radlearn.models.mrm import MRMConfig
 from radlearn.models.reggan import Network, size_of
@@ -104,7 +105,11 @@ def write_backbone(out: Path, found: Imported, networks: MRMConfig) -> None:
             decoders.pop("report_decoder.decoder", None)
         write_tensors(out / "mrm.safetensors", _float32(decoders))
     _write_kept(out, found.kept)
-    extra = {"imported": found.kind, "networks": asdict(networks)}
+    extra = {
+        "imported": found.kind,
+        "networks": asdict(networks),
+        LEARNT_FROM: learnt_from(found),
+    }
     save_model(out, model, found.config, found.preprocessing, extra)
 
 
@@ -123,10 +128,12 @@ def write_classifier(out: Path, found: Imported, labels: tuple[str, ...], name: 
     keep_backbone(out / "model", model, found.config, found.preprocessing, None)
     size = found.preprocessing.resize or found.preprocessing.size
     stored = {"size": size, "fit": "crop", "bits": 8}  # as MED-PEFT's evaluation resizes and cuts
-    facts = {"labels": list(labels), "stored": stored, "licences": []}
+    seen = {LEARNT_FROM: learnt_from(found)}
+    facts = {"labels": list(labels), "stored": stored, "licences": [], **seen}
     save_tuned(out / "model", model, tuner, found.config, found.preprocessing, facts)
     _write_kept(out / "model", found.kept)
-    _finish(out, "finetuning", name, {"labels": list(labels), "tuner": tuner, "kind": found.kind})
+    told = {"labels": list(labels), "tuner": tuner, "kind": found.kind, **seen}
+    _finish(out, "finetuning", name, told)
 
 
 def write_translator(

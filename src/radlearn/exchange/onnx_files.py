@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from radlearn.engine.device import compute
 from radlearn.errors import InputError
 from radlearn.exchange.checks import Exported, compared, load_classifier, pictures
+from radlearn.files import read_json
 from radlearn.models.attention import choose_attention
+from radlearn.models.lineage import all_sources
 from radlearn.translation.inference import load_translator
 
 FILE = "model.onnx"
@@ -47,6 +49,7 @@ def generator_to_onnx(run: Path, folder: Path) -> Exported:
         raise InputError(f"{run} translates volumes; ONNX is written for slices, of --dims 2")
     names = ("source_names", "target_names", "target_windows", "percentile", "size", "axis")
     facts = {name: config[name] for name in (*names, "spacing", "mode")}
+    facts["licences"] = all_sources(read_json(run / "config.json", "a run"))
     shape = (networks["channels_in"], *config["size"])
     batches = torch.rand(2, *shape) * 2 - 1, torch.rand(3, *shape) * 2 - 1
     return _onnx(folder, translator.generator.eval(), batches, "translated", facts)

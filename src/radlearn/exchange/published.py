@@ -29,6 +29,7 @@ from radlearn.models.checkpoints import (
     ImportedNetworks,
     open_checkpoint,
 )
+from radlearn.models.lineage import LEARNT_FROM, all_sources, learnt_from
 from radlearn.models.medpeft import LAYER
 from radlearn.models.published import to_published
 from radlearn.models.vit_shapes import form
@@ -80,6 +81,7 @@ def to_medpeft(run: Path, folder: Path) -> Exported:
     told: dict[str, Any] = {
         "preprocessing": vars(made.tuned.preprocessing),
         "heads": _heads(model),
+        LEARNT_FROM: made.facts["licences"],
     }
     facts = read_json(run / "model" / "adapter" / "radlearn.json", "an adapter")
     alpha = None
@@ -144,7 +146,8 @@ def to_reggan(run: Path, folder: Path) -> Exported:
         "weights and translations, read again by radlearn import",
         tuple(f"{name}.pth" for name in states),
         'torch.load("FOLDER/netG_A2B.pth", weights_only=True)',
-        {k: translator.config[k] for k in ("source_names", "target_names", "target_windows")},
+        {k: translator.config[k] for k in ("source_names", "target_names", "target_windows")}
+        | {"licences": all_sources(read_json(run / "config.json", "a run"))},
     )
 
 
@@ -188,7 +191,12 @@ def _written(
     """Save the state, read it again, and compare weights and the backbone's features."""
     kind = found.kind if kind == "MAE" and found.kind == "CXR-MAE" else kind
     pre = found.preprocessing
-    told = {"kind": kind, "preprocessing": vars(pre), "heads": _heads(_encoder(found, found))}
+    told = {
+        "kind": kind,
+        "preprocessing": vars(pre),
+        "heads": _heads(_encoder(found, found)),
+        LEARNT_FROM: learnt_from(found),
+    }
     _save(folder / name, {"model": dict(state), OURS: told})
     again = open_checkpoint(folder / name)
     assert isinstance(again, Imported)
@@ -204,7 +212,7 @@ def _written(
         "weights and features, read again by radlearn import",
         (name,),
         f'torch.load("FOLDER/{name}", weights_only=True)["model"]',
-        {"preprocessing": vars(pre), "kind": kind},
+        {"preprocessing": vars(pre), "kind": kind, "licences": learnt_from(found)},
     )
 
 

@@ -27,6 +27,7 @@ from radlearn.models.backbone import (
     read_model,
     save_model,
 )
+from radlearn.models.lineage import all_sources
 from radlearn.models.weights import load_backbone
 from radlearn.records.transforms import Preprocessing
 
@@ -50,7 +51,7 @@ def backbone_to_timm(run: Path, folder: Path) -> Exported:
     place = run / "model" if (run / "model" / "config.json").exists() else run
     model, saved = load_model(place)
     pre = saved.preprocessing
-    facts = {"preprocessing": vars(pre), "licences": saved.extra.get("licences", [])}
+    facts = {"preprocessing": vars(pre), "licences": all_sources(saved.extra)}
     return _timm(folder, model, saved.config, pre, facts)
 
 

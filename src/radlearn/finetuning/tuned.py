@@ -30,6 +30,7 @@ from radlearn.models.backbone import (
     read_model,
     save_model,
 )
+from radlearn.models.lineage import all_sources
 from radlearn.models.weights import load_backbone
 from radlearn.records.transforms import Preprocessing
 
@@ -47,6 +48,7 @@ class Tuned:
         stored: how its training pictures were stored ("size", "fit", "bits"), so that a new
             picture goes the same way.
         thresholds: probability from which a label is called, None where validation gave none.
+        licences: of all the data that it learnt from, its backbone's too.
     """
 
     model: nn.Module
@@ -177,7 +179,7 @@ def load_tuned(run: Path) -> Tuned:
         reading,
         kept.facts.get("pool"),
         _thresholds(run / "model", reading.names),
-        kept.facts.get("licences", ()),
+        all_sources(kept.facts),
     )
 
 

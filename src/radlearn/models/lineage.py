@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -31,8 +31,8 @@ def learnt_from(init: Imported | None) -> Sources:
         return []
     if init.folder is not None:
         saved = read_json(init.folder / "config.json", "a model").get(OURS, {})
-        if LEARNT_FROM in saved:
-            return list(saved[LEARNT_FROM])
+        if LEARNT_FROM in saved or "licences" in saved:
+            return all_sources(saved)
         tuned = init.folder.parent.parent / "config.json"  # of RUN/model/backbone
         if init.folder.name == "backbone" and tuned.exists():
             return list(read_json(tuned, "a run").get(LEARNT_FROM, ()))
@@ -46,13 +46,22 @@ def learnt_from(init: Imported | None) -> Sources:
     ]
 
 
-def united(*lists: Iterable[dict[str, str]]) -> Sources:
+def united(*lists: Iterable[Mapping[str, str]]) -> Sources:
     """Every source once, in order of first appearance."""
     found: Sources = []
-    for source in (source for sources in lists for source in sources):
+    for source in (dict(source) for sources in lists for source in sources):
         if source not in found:
             found.append(source)
     return found
+
+
+def all_sources(facts: Mapping[str, Any]) -> Sources:
+    """What the weights of a model saw at any stage: `learnt_from`, then the last stage's own.
+
+    Args:
+        facts: of a model folder, an adapter or a run.
+    """
+    return united(facts.get(LEARNT_FROM) or (), facts.get("licences") or ())
 
 
 class Seen(NamedTuple):

@@ -190,7 +190,9 @@ def _train(
         _write(run, model, preprocessing, train, seen)
         pictures = examples(model, replace(make, records=shown, augment=False), objective, here)
         pictures = replace(pictures, held_out=val is not None)
-        pretraining_page(run.path, read_metrics(run.path), pictures, run.config)
+        before = [one for one in seen if one not in run.config["licences"]]
+        told = run.config | {LEARNT_FROM: before}
+        pretraining_page(run.path, read_metrics(run.path), pictures, told)
         console.print(f"page: {run.path / 'report.html'}")
 
 
@@ -242,4 +244,5 @@ def _write(
     last: dict[str, Any] = {}
     for row in read_metrics(run.path):
         last |= row
-    run.finish({"final": last, "backbone": extra["fingerprint"], "licences": extra["licences"]})
+    told = {name: extra[name] for name in ("licences", LEARNT_FROM)}
+    run.finish({"final": last, "backbone": extra["fingerprint"], **told})
