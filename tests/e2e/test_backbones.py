@@ -12,7 +12,8 @@ import transformers
 
 from e2e.conftest import run
 from radlearn.finetuning.tuned import load_tuned
-from radlearn.models.backbone import BackboneConfig, build_backbone, save_model
+from radlearn.models.backbone import BackboneConfig, build_backbone
+from radlearn.models.model_folders import save_model
 from radlearn.records.transforms import Preprocessing
 
 COLOURS = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from e2e.conftest import TUNERS, run
 from radlearn.finetuning.tuned import load_tuned
 from radlearn.metrics.predictions import read_predictions
-from radlearn.models.backbone import read_model
+from radlearn.models.model_folders import read_model
 from radlearn.records.store import open_store
 from radlearn.records.transforms import evaluated, normalised
 

@@ -11,8 +11,9 @@ from radlearn.datasets.options import LayoutOptions
 from radlearn.datasets.tables import age_of, label_of, number_of, open_table, view_of
 from radlearn.errors import InputError, UnreadableError
 from radlearn.grids.recipe_files import read_recipe
-from radlearn.models.backbone import BackboneConfig, read_model
+from radlearn.models.backbone import BackboneConfig
 from radlearn.models.checkpoints import read_checkpoint
+from radlearn.models.model_folders import read_model
 from radlearn.models.weight_files import open_weights
 from radlearn.records.dicom_header import read_header
 from radlearn.records.dicom_seg import read_segments, seg_facts

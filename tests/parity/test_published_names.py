@@ -9,7 +9,8 @@ from torch import Tensor
 
 from radlearn.cli import main
 from radlearn.finetuning.tuned import load_tuned
-from radlearn.models.checkpoints import Imported, ImportedNetworks, open_checkpoint
+from radlearn.models.checkpoints import open_checkpoint
+from radlearn.models.imported import Imported, ImportedNetworks
 from radlearn.models.mrm import MRM, mask_patches
 from radlearn.models.starting import start_from
 from radlearn.translation.inference import load_translator

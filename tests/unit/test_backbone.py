@@ -11,14 +11,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from radlearn.errors import InputError
-from radlearn.models.backbone import (
-    BackboneConfig,
-    build_classifier,
-    build_encoder,
-    load_model,
-    read_model,
-    save_model,
-)
+from radlearn.models.backbone import BackboneConfig, build_classifier, build_encoder
+from radlearn.models.model_folders import load_model, read_model, save_model
 from radlearn.models.weights import backbone_state, fingerprint, load_backbone
 from radlearn.records.transforms import Preprocessing
 

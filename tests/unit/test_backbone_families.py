@@ -19,12 +19,11 @@ from radlearn.models.backbone import (
     backbone_family,
     build_backbone,
     build_classifier,
-    load_model,
-    save_model,
 )
 from radlearn.models.channels import grey_input
 from radlearn.models.heads import classifier, has_plain_head, head_logits, head_norm, pooled
 from radlearn.models.image_size import at_size, default_side
+from radlearn.models.model_folders import load_model, save_model
 from radlearn.models.saliency import class_activation
 from radlearn.models.weights import fitted, load_backbone
 from radlearn.records.transforms import Preprocessing, normalised

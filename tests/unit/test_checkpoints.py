@@ -13,13 +13,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from radlearn.errors import InputError
-from radlearn.models.backbone import BackboneConfig, build_classifier, save_model
-from radlearn.models.checkpoints import (
-    CXR_MAE_PREPROCESSING,
-    IMAGENET_GREY,
-    MRM_PREPROCESSING,
-    read_checkpoint,
-)
+from radlearn.models.backbone import BackboneConfig, build_classifier
+from radlearn.models.checkpoints import read_checkpoint
+from radlearn.models.imported import CXR_MAE_PREPROCESSING, IMAGENET_GREY, MRM_PREPROCESSING
+from radlearn.models.model_folders import save_model
 from radlearn.models.mrm import MRM, ImageDecoderConfig, MRMConfig
 from radlearn.models.published import export_mrm
 from radlearn.models.report_decoder import ReportDecoderConfig

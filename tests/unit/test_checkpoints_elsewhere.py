@@ -13,16 +13,11 @@ from transformers import ViTConfig, ViTForImageClassification, ViTMAEConfig, ViT
 
 from radlearn.errors import InputError
 from radlearn.generators.resnet import ResNetConfig, ResNetGenerator
-from radlearn.models.backbone import build_classifier, load_model
-from radlearn.models.checkpoints import (
-    IMAGENET_GREY,
-    MRM_PREPROCESSING,
-    Imported,
-    ImportedNetworks,
-    open_checkpoint,
-    read_checkpoint,
-)
+from radlearn.models.backbone import build_classifier
+from radlearn.models.checkpoints import open_checkpoint, read_checkpoint
 from radlearn.models.decoder_shapes import mrm_config
+from radlearn.models.imported import IMAGENET_GREY, MRM_PREPROCESSING, Imported, ImportedNetworks
+from radlearn.models.model_folders import load_model
 from radlearn.models.mrm import MRM
 from radlearn.models.vit_shapes import guessed_heads
 from radlearn.models.weights import load_backbone

@@ -12,9 +12,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from radlearn.errors import InputError
-from radlearn.models.backbone import build_classifier, read_model
-from radlearn.models.checkpoints import Imported, open_checkpoint, read_checkpoint
+from radlearn.models.backbone import build_classifier
+from radlearn.models.checkpoints import open_checkpoint, read_checkpoint
 from radlearn.models.heads import classifier
+from radlearn.models.imported import Imported
+from radlearn.models.model_folders import read_model
 from radlearn.models.vit_shapes import form
 from radlearn.models.weights import load_backbone
 
@@ -335,7 +337,7 @@ def test_a_name_does_not_hide_what_a_published_file_is(tmp_path: Path) -> None:
 
 
 def backbone_of_timm(name: str) -> Any:
-    from radlearn.models.backbone import published_preprocessing
+    from radlearn.models.model_folders import published_preprocessing
 
     return published_preprocessing(timm.get_pretrained_cfg(name).to_dict())
 

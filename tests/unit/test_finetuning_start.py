@@ -7,7 +7,7 @@ import pytest
 from radlearn.finetuning import run
 from radlearn.finetuning.config import FinetuneConfig
 from radlearn.models.backbone import BackboneConfig
-from radlearn.models.checkpoints import Imported
+from radlearn.models.imported import Imported
 from radlearn.records.transforms import Preprocessing
 
 

@@ -11,8 +11,15 @@ from radlearn.datasets.kin import KIN, SEEN, kinship
 from radlearn.files import write_json
 from radlearn.finetuning.segmentation_elsewhere import _marks as elsewhere
 from radlearn.models.backbone import BackboneConfig
-from radlearn.models.checkpoints import CXR_MAE_PREPROCESSING, MRM_PREPROCESSING, Imported
-from radlearn.models.lineage import Seen, all_sources, learnt_from, pretrained_on, stores_there, united
+from radlearn.models.imported import CXR_MAE_PREPROCESSING, MRM_PREPROCESSING, Imported
+from radlearn.models.lineage import (
+    Seen,
+    all_sources,
+    learnt_from,
+    pretrained_on,
+    stores_there,
+    united,
+)
 from radlearn.models.lineage import marks as marks_of
 from radlearn.records.prepare import prepare_source
 from radlearn.records.record import SourceRecord, Split

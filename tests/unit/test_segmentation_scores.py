@@ -166,8 +166,15 @@ def test_the_page_shows_scores_and_outlines(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", table())
     evaluation = evaluate_run(run, EvaluateConfig(resamples=50))
     official = {
-        **{"name": "official", "of": 57, "trained": 10, "chose": 20, "records": 20},
-        **{"fingerprint": "f" * 64, "metric": "Dice", "scores": {}, "reason": "too few"},
+        "name": "official",
+        "of": 57,
+        "trained": 10,
+        "chose": 20,
+        "records": 20,
+        "fingerprint": "f" * 64,
+        "metric": "Dice",
+        "scores": {},
+        "reason": "too few",
     }
     evaluation["lists"] = [official]
     image = np.full((32, 40), 90, np.uint8)

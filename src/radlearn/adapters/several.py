@@ -15,7 +15,8 @@ from radlearn.adapters.peft import CONFIG, WEIGHTS
 from radlearn.adapters.tuner import FACTS, backbone_of, is_head
 from radlearn.errors import InputError
 from radlearn.files import read_json
-from radlearn.models.backbone import BackboneConfig, build_classifier, read_model
+from radlearn.models.backbone import BackboneConfig, build_classifier
+from radlearn.models.model_folders import read_model
 from radlearn.models.weights import load_backbone, read_safetensors
 
 ROWS_OF_ITS_OWN = ("lora", "lora-all", "rslora", "pissa", "olora", "orthogonal", "mica")

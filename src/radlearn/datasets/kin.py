@@ -28,7 +28,7 @@ SEEN: Mapping[str, tuple[str, ...]] = {
     "MRM": (mimic.NAME,),
     "CXR-MAE": (chexpert.NAME, nih.NAME, mimic.NAME),
 }
-"""Data sets that published weights saw, by `models.checkpoints.Kind`; their authors say so: MRM's
+"""Data sets that published weights saw, by `models.imported.Kind`; their authors say so: MRM's
 paper, and PRETRAIN.md of CXR-MAE's code (its ViT-B). Which of the images is not known."""
 
 

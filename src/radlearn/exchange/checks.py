@@ -14,7 +14,8 @@ from radlearn.adapters.tuner import FACTS
 from radlearn.errors import InputError
 from radlearn.files import read_json
 from radlearn.finetuning.tuned import Tuned, load_tuned
-from radlearn.models.backbone import BackboneConfig, build_classifier, read_model
+from radlearn.models.backbone import BackboneConfig, build_classifier
+from radlearn.models.model_folders import read_model
 from radlearn.models.weights import load_backbone
 from radlearn.records.transforms import Preprocessing
 

@@ -15,10 +15,11 @@ from radlearn.datasets.medpeft import LABELS_BY_COUNT
 from radlearn.errors import InputError
 from radlearn.files import writable, write_json
 from radlearn.finetuning.tuned import keep_backbone, save_tuned
-from radlearn.models.backbone import build_classifier, save_model
-from radlearn.models.checkpoints import KEPT, Imported
-from radlearn.models.lineage import LEARNT_FROM, learnt_from
+from radlearn.models.backbone import build_classifier
+from radlearn.models.imported import KEPT, LEARNT_FROM, Imported
+from radlearn.models.lineage import learnt_from
 from radlearn.models.medpeft import LAYER, is_merged, without_update
+from radlearn.models.model_folders import save_model
 from radlearn.models.mrm import MRMConfig
 from radlearn.models.reggan import Network, size_of
 from radlearn.models.registration import registration_config

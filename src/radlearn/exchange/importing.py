@@ -10,7 +10,7 @@ import tyro
 from radlearn.errors import InputError, refuse_unless_positive
 
 if TYPE_CHECKING:
-    from radlearn.models.checkpoints import Imported, ImportedNetworks
+    from radlearn.models.imported import Imported, ImportedNetworks
 
 MEDPEFT_ALPHA = 32.0
 SHOWN = 5  # names of what did not match
@@ -83,7 +83,8 @@ def import_weights(config: ImportConfig) -> None:
     Raises:
         InputError: the file cannot be understood, is damaged or unsafe, or makes no such folder.
     """
-    from radlearn.models.checkpoints import ImportedNetworks, open_checkpoint
+    from radlearn.models.checkpoints import open_checkpoint
+    from radlearn.models.imported import ImportedNetworks
 
     if config.out is not None and config.out.exists() and any(config.out.iterdir()):
         raise InputError(f"{config.out} is not empty; choose another folder")
@@ -109,7 +110,8 @@ def _refuse_large(given: Path, most: int) -> None:
 
 
 def _base(config: ImportConfig) -> "Imported | None":
-    from radlearn.models.checkpoints import Imported, open_checkpoint
+    from radlearn.models.checkpoints import open_checkpoint
+    from radlearn.models.imported import Imported
 
     if config.base is None:
         return None
@@ -120,19 +122,19 @@ def _base(config: ImportConfig) -> "Imported | None":
 
 
 def _with_preprocessing(config: ImportConfig, found: "Imported") -> "Imported":
-    from radlearn.models import checkpoints
+    from radlearn.models import imported
 
     if config.preprocessing == "auto":
         return found
     chosen = {
-        "mrm": checkpoints.MRM_PREPROCESSING,
-        "cxr-mae": checkpoints.CXR_MAE_PREPROCESSING,
-        "imagenet": checkpoints.IMAGENET_GREY,
+        "mrm": imported.MRM_PREPROCESSING,
+        "cxr-mae": imported.CXR_MAE_PREPROCESSING,
+        "imagenet": imported.IMAGENET_GREY,
     }[config.preprocessing]
     size, channels = found.preprocessing.size, found.preprocessing.channels
     same = size == chosen.size
     resize = chosen.resize if same else None
-    notes = tuple(note for note in found.notes if note not in checkpoints.GUESSES.values())
+    notes = tuple(note for note in found.notes if note not in imported.GUESSES.values())
     taken = replace(chosen, size=size, channels=channels, resize=resize)
     return replace(found, preprocessing=taken, notes=notes)
 
@@ -194,7 +196,7 @@ def _said(statistic: float | tuple[float, ...]) -> str:
 
 
 def _whose(found: "Imported") -> str:
-    from radlearn.models.checkpoints import CXR_MAE_PREPROCESSING, IMAGENET_GREY, MRM_PREPROCESSING
+    from radlearn.models.imported import CXR_MAE_PREPROCESSING, IMAGENET_GREY, MRM_PREPROCESSING
 
     for name, one in (
         ("MRM's", MRM_PREPROCESSING),
@@ -208,7 +210,8 @@ def _whose(found: "Imported") -> str:
 
 def _networks(config: ImportConfig, found: "ImportedNetworks") -> None:
     from radlearn.exchange.folders import write_translator
-    from radlearn.models.checkpoints import ImportedNetworks, open_checkpoint
+    from radlearn.models.checkpoints import open_checkpoint
+    from radlearn.models.imported import ImportedNetworks
 
     networks, notes = dict(found.networks), found.notes
     if config.registration is not None:

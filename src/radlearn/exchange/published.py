@@ -22,14 +22,9 @@ from radlearn.exchange.folders import classifier, settled
 from radlearn.files import read_json, replacing
 from radlearn.generators.resnet import ResNetGenerator
 from radlearn.models.backbone import BackboneConfig, is_plain_vit
-from radlearn.models.checkpoints import (
-    KEPT,
-    OURS,
-    Imported,
-    ImportedNetworks,
-    open_checkpoint,
-)
-from radlearn.models.lineage import LEARNT_FROM, all_sources, learnt_from
+from radlearn.models.checkpoints import open_checkpoint
+from radlearn.models.imported import KEPT, LEARNT_FROM, OURS, Imported, ImportedNetworks
+from radlearn.models.lineage import all_sources, learnt_from
 from radlearn.models.medpeft import LAYER
 from radlearn.models.published import to_published
 from radlearn.models.vit_shapes import form

@@ -20,14 +20,9 @@ from radlearn.exchange.checks import (
     pictures,
     refuse_unmerged,
 )
-from radlearn.models.backbone import (
-    BackboneConfig,
-    build_classifier,
-    load_model,
-    read_model,
-    save_model,
-)
+from radlearn.models.backbone import BackboneConfig, build_classifier
 from radlearn.models.lineage import all_sources
+from radlearn.models.model_folders import load_model, read_model, save_model
 from radlearn.models.weights import load_backbone
 from radlearn.records.transforms import Preprocessing
 

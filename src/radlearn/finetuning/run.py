@@ -24,9 +24,10 @@ from radlearn.finetuning.tasks import TASKS
 from radlearn.finetuning.tuned import keep_backbone, save_tuned
 from radlearn.models.backbone import BackboneConfig
 from radlearn.models.channels import with_channels
-from radlearn.models.checkpoints import MRM_PREPROCESSING, Imported, read_checkpoint
+from radlearn.models.checkpoints import read_checkpoint
 from radlearn.models.image_size import at_size, default_side
-from radlearn.models.lineage import LEARNT_FROM, MARKS, Seen, learnt_from, marks, pretrained_on
+from radlearn.models.imported import LEARNT_FROM, MRM_PREPROCESSING, Imported
+from radlearn.models.lineage import MARKS, Seen, learnt_from, marks, pretrained_on
 from radlearn.models.mrm import SIZES
 from radlearn.models.weights import load_backbone
 from radlearn.records.record import Split

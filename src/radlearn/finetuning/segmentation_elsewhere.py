@@ -14,7 +14,8 @@ from radlearn.files import read_json, spelled, write_json
 from radlearn.finetuning.evaluate_masks import ELSEWHERE
 from radlearn.finetuning.segmentation import NEEDS, Segmentation, drawn_on
 from radlearn.finetuning.segmentation_predict import load_segmenter
-from radlearn.models.lineage import LEARNT_FROM, MARKS, Seen, marks, stores_there
+from radlearn.models.imported import LEARNT_FROM
+from radlearn.models.lineage import MARKS, Seen, marks, stores_there
 from radlearn.records.record import Split
 from radlearn.records.storage import is_there
 from radlearn.records.store import Selection, open_store, select

@@ -23,14 +23,9 @@ from radlearn.engine.folder import finished_run
 from radlearn.errors import InputError
 from radlearn.files import read_json, write_json
 from radlearn.finetuning.readings import READINGS, Reading
-from radlearn.models.backbone import (
-    BackboneConfig,
-    build_backbone,
-    build_classifier,
-    read_model,
-    save_model,
-)
+from radlearn.models.backbone import BackboneConfig, build_backbone, build_classifier
 from radlearn.models.lineage import all_sources
+from radlearn.models.model_folders import read_model, save_model
 from radlearn.models.weights import load_backbone
 from radlearn.records.transforms import Preprocessing
 

@@ -32,8 +32,9 @@ TRAINING: Mapping[str, int] = {
     "mimic": 370_000,
     "brats": 8_457,
 }
-"""Images, records or slices that train: the lengths of the published lists; of CheXpert a hundred
-times what the published 1 % holds; of SIIM by the sizes of the files; of MIMIC-CXR in round figures."""
+"""Images, records or slices that train: the lengths of the published lists, of SIIM's by the sizes
+of the files; of CheXpert a hundred times what the published 1 % holds; of MIMIC-CXR in round
+figures."""
 HELD_APART: Mapping[str, tuple[int, int]] = {
     "nih": (11_219, 22_433),
     "chexpert": (5_000, 668),

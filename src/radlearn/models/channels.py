@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from radlearn.errors import InputError
-from radlearn.models.checkpoints import Imported
+from radlearn.models.imported import Imported
 from radlearn.records.transforms import Preprocessing
 
 

@@ -6,106 +6,41 @@ Files are not trusted: nothing in them is executed, and what is wrong with them 
 import math
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import timm
 from torch import Tensor
 
 from radlearn.engine.log import console
 from radlearn.errors import InputError
-from radlearn.models.backbone import BackboneConfig, published_preprocessing, read_model
+from radlearn.models.backbone import BackboneConfig
 from radlearn.models.huggingface import from_huggingface, is_huggingface
 from radlearn.models.huggingface_families import FAMILIES, taken
 from radlearn.models.huggingface_folders import HuggingFaceFolder, huggingface_folder
+from radlearn.models.imported import (
+    CXR_MAE_PREPROCESSING,
+    GUESSES,
+    IMAGENET_GREY,
+    KEPT,
+    LEARNT_FROM,
+    MRM_PREPROCESSING,
+    NATURAL,
+    OURS,
+    Imported,
+    ImportedNetworks,
+    Kind,
+)
 from radlearn.models.medpeft import LoRA, split_lora
+from radlearn.models.model_folders import published_preprocessing, read_model
 from radlearn.models.named import of_architecture, of_shapes
 from radlearn.models.published import from_published, unread
-from radlearn.models.reggan import Network, read_networks
+from radlearn.models.reggan import read_networks
 from radlearn.models.vit_shapes import VIT, fit_whole, vit_config, with_registers
 from radlearn.models.weight_files import WeightsFile, open_weights
 from radlearn.models.weights import read_safetensors
 from radlearn.records.transforms import Preprocessing
-
-Kind = Literal[
-    "MRM",
-    "CXR-MAE",
-    "MAE",
-    "timm",
-    "Hugging Face ViT",
-    "Hugging Face ViTMAE",
-    "DINOv2",
-    "Hugging Face DINOv3",
-    "Hugging Face Swin",
-    "Hugging Face ConvNeXt",
-    "MED-PEFT LoRA",
-    "fine-tuned ViT",
-    "radlearn",
-]
-
-MRM_PREPROCESSING = Preprocessing(size=224, mean=0.4978, std=0.2449)
-CXR_MAE_PREPROCESSING = Preprocessing(size=224, mean=0.4785, std=0.2834, resize=256)
-IMAGENET_GREY = Preprocessing(size=224, mean=0.449, std=0.226, resize=256)
-"""ImageNet's colour statistics averaged to grey: what MAE's own weights were trained on."""
-
-NATURAL: tuple[Kind, ...] = (
-    *("MAE", "timm", "DINOv2", "Hugging Face ViT", "Hugging Face ViTMAE"),
-    *("Hugging Face DINOv3", "Hugging Face Swin", "Hugging Face ConvNeXt"),
-)
-"""Kinds trained on photographs: MRM normalises radiographs with their own mean all the same."""
-
-GUESSES = {
-    "fine-tuned": "preprocessing was guessed: a fine-tuned file does not say whether it started "
-    "from MRM or from CXR-MAE; MRM's is taken unless radlearn import is given --preprocessing",
-    "bare": "a ViT without decoder and head was taken for MAE's encoder, and its preprocessing "
-    "with it; radlearn import with --preprocessing says otherwise",
-}
-"""What is said where a file does not tell which preprocessing belongs to it."""
-
-KEPT = "kept.safetensors"
-"""In a model folder: tensors of the file it came from that nothing here reads, by their names."""
-
-
-OURS = "radlearn"
-"""Key beside an exported state: its kind, preprocessing, heads and alpha travel there."""
-
-
-@dataclass(frozen=True)
-class Imported:
-    """A backbone from elsewhere and what came with it.
-
-    Attributes:
-        state: the backbone by timm's names, with whatever head it has; a LoRA's weights beside it.
-        decoders: by MRM's names here ("image_decoder.", "report_decoder."); empty where none.
-        preprocessing: what the backbone was trained on.
-        unmatched: names in the file that belong to nothing known.
-        folder: the model folder it was read from; None for a file of weights.
-        kept: what is known and read by nothing, by the file's names: exported again with the rest.
-        lora: not merged into `state`, unless the file's own weights had it merged.
-        alpha: of the LoRA, where the file says it.
-        notes: what was guessed or changed, to be said.
-    """
-
-    kind: Kind
-    config: BackboneConfig
-    preprocessing: Preprocessing
-    state: dict[str, Tensor]
-    decoders: dict[str, Tensor] = field(default_factory=dict)
-    unmatched: tuple[str, ...] = ()
-    folder: Path | None = None
-    kept: dict[str, Tensor] = field(default_factory=dict)
-    lora: LoRA | None = None
-    alpha: float | None = None
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class ImportedNetworks:
-    """RegGAN's networks by their published names."""
-
-    networks: dict[str, Network]
-    notes: tuple[str, ...] = ()
 
 
 def read_checkpoint(path: Path, architecture: str | None = None) -> Imported:
@@ -341,6 +276,7 @@ def _backbone(file: WeightsFile, heads: int | None, base: Imported | None) -> Im
         lora=lora,
         alpha=alpha,
         notes=notes if guess is None else (*notes, guess),
+        learnt_from=_sources(told.get(LEARNT_FROM)),
     )
 
 
@@ -390,6 +326,13 @@ def _told(
             preprocessing = Preprocessing(**given)
     known = isinstance(alpha, int | float) and 0 < alpha < math.inf
     return kind, preprocessing, alpha if known else None
+
+
+def _sources(given: Any) -> tuple[dict[str, str], ...]:
+    """What a file says that its weights saw, as far as it is said in words."""
+    found = [one for one in given if isinstance(one, Mapping)] if isinstance(given, list) else []
+    words = [{k: one.get(k, "") for k in ("name", "licence", "terms")} for one in found]
+    return tuple(one for one in words if one["name"] and all(type(w) is str for w in one.values()))
 
 
 def _is_setting(value: Any) -> bool:

@@ -11,13 +11,9 @@ import polars as pl
 from radlearn.datasets.kin import SEEN, kinship
 from radlearn.errors import InputError
 from radlearn.files import read_json
-from radlearn.models.checkpoints import CXR_MAE_PREPROCESSING, OURS, Imported
+from radlearn.models.imported import CXR_MAE_PREPROCESSING, LEARNT_FROM, OURS, Imported
 from radlearn.records.record import Split
 from radlearn.records.store import Selection, Store, open_store
-
-LEARNT_FROM = "learnt_from"
-"""In a model folder's and a run's config.json: `name`, `licence` and `terms` of all that the
-weights saw before."""
 
 MARKS = "marks"
 """In a run's config.json and results.json: what has to be said of its scores, see `marks`."""
@@ -36,6 +32,8 @@ def learnt_from(init: Imported | None) -> Sources:
         tuned = init.folder.parent.parent / "config.json"  # of RUN/model/backbone
         if init.folder.name == "backbone" and tuned.exists():
             return list(read_json(tuned, "a run").get(LEARNT_FROM, ()))
+    if init.learnt_from:
+        return list(init.learnt_from)
     kind: str = init.kind
     found, known = init.preprocessing, CXR_MAE_PREPROCESSING
     if kind == "MAE" and (found.mean, found.std) == (known.mean, known.std):

@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from radlearn.models.checkpoints import NATURAL, read_checkpoint
+from radlearn.models.checkpoints import read_checkpoint
+from radlearn.models.imported import NATURAL
 from radlearn.models.lineage import Sources, learnt_from
 from radlearn.models.mrm import MRM
 from radlearn.models.published import WORDS

@@ -14,8 +14,9 @@ from torch import Tensor
 from radlearn.engine.device import Compute
 from radlearn.engine.folder import finished_run
 from radlearn.errors import InputError
-from radlearn.models.backbone import BackboneConfig, read_model
+from radlearn.models.backbone import BackboneConfig
 from radlearn.models.inference import in_batches
+from radlearn.models.model_folders import read_model
 from radlearn.models.mrm import MRM, ImageDecoderConfig, Masking, MRMConfig
 from radlearn.models.report_decoder import ReportDecoder, ReportDecoderConfig
 from radlearn.models.weights import restore

@@ -17,9 +17,10 @@ from radlearn.engine.optim import OptimConfig, build_optimizer
 from radlearn.engine.schedule import warmup_cosine
 from radlearn.errors import InputError
 from radlearn.files import replacing
-from radlearn.models.backbone import BackboneConfig, save_model
-from radlearn.models.checkpoints import MRM_PREPROCESSING
-from radlearn.models.lineage import LEARNT_FROM, Sources, united
+from radlearn.models.backbone import BackboneConfig
+from radlearn.models.imported import LEARNT_FROM, MRM_PREPROCESSING
+from radlearn.models.lineage import Sources, united
+from radlearn.models.model_folders import save_model
 from radlearn.models.mrm import MRM, SIZES, MRMConfig, sized_for
 from radlearn.models.starting import start_from
 from radlearn.models.weights import backbone_state, fingerprint
