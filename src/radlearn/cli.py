@@ -21,17 +21,17 @@ class Command(NamedTuple):
 COMMANDS: dict[str, Command] = {
     "demo": Command(
         "the whole story on phantoms, in minutes",
-        "radlearn.demo:DemoConfig",
+        "radlearn.grids.settings:DemoConfig",
         "radlearn.demo:demo",
     ),
     "prepare": Command(
         "radiographs, reports, labels and masks into a store",
-        "radlearn.records.prepare:PrepareConfig",
+        "radlearn.records.settings:PrepareConfig",
         "radlearn.records.prepare:run",
     ),
     "prepare mri-pairs": Command(
         "scans in pairs, of one kind and another, into a store",
-        "radlearn.records.prepare_pairs:PairsConfig",
+        "radlearn.records.pair_settings:PairsConfig",
         "radlearn.records.prepare_pairs:run",
     ),
     "pretrain": Command(
@@ -46,7 +46,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "misalignment": Command(
         "how far the pairs of a store are apart, and which mode suits",
-        "radlearn.misalignment:MisalignmentConfig",
+        "radlearn.records.pair_settings:MisalignmentConfig",
         "radlearn.misalignment:misalignment",
     ),
     "translate": Command(
@@ -56,17 +56,17 @@ COMMANDS: dict[str, Command] = {
     ),
     "register": Command(
         "a translation run's registration of a new pair",
-        "radlearn.translation.register:RegisterConfig",
+        "radlearn.translation.config:RegisterConfig",
         "radlearn.translation.register:register",
     ),
     "evaluate": Command(
         "scores with intervals; two runs or more: their differences",
-        "radlearn.evaluate:EvaluateConfig",
+        "radlearn.evaluation.settings:EvaluateConfig",
         "radlearn.evaluate:evaluate",
     ),
     "plan-labels": Command(
         "what score more labels would give, from runs on fewer",
-        "radlearn.plan_labels:PlanConfig",
+        "radlearn.evaluation.settings:PlanConfig",
         "radlearn.plan_labels:plan_labels",
     ),
     "predict": Command(
@@ -106,7 +106,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "compare": Command(
         "a grid of runs from one recipe, and its table",
-        "radlearn.compare:CompareConfig",
+        "radlearn.grids.settings:CompareConfig",
         "radlearn.compare:compare",
     ),
     "bench": Command(

@@ -2,53 +2,19 @@
 
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
-
-import tyro
+from typing import Any
 
 from radlearn.engine.log import console
 from radlearn.errors import InputError
 from radlearn.files import read_json, writable, write_json
 from radlearn.grids import table, table_translation
 from radlearn.grids.recipe import AnyCell, AnyRecipe, Cell, Recipe, TranslationRecipe, arguments
-from radlearn.grids.recipe_files import Scale, find_recipe, read_recipe
+from radlearn.grids.recipe_files import find_recipe, read_recipe
+from radlearn.grids.settings import CompareConfig
 from radlearn.grids.side_by_side import FOREVER, Task, alone, room, run_tasks, start
 from radlearn.grids.stand_ins import make_stand_in
 from radlearn.grids.table import run_of
-
-
-@dataclass(frozen=True)
-class CompareConfig:
-    """Run a recipe's whole grid and write its table; the same command goes on where it stopped.
-
-    Several may work on one folder at once: each takes the cells that no other is working on.
-
-    Example: radlearn compare medpeft --scale tiny --out runs/medpeft
-    Example: radlearn compare recipes/radiographs.toml --out runs/radiographs
-    """
-
-    recipe: Annotated[str, tyro.conf.Positional]
-    """The name of a recipe that comes with radlearn, or the file of your own."""
-    out: Path
-    """Where stores, runs and the table go."""
-    scale: Scale = "paper"
-    """tiny: the same grid with small models and images and few steps, on what data there is."""
-    only: tuple[str, ...] = ()
-    """Only the cells of these values of the grid, such as: nih lora 1%."""
-    jobs: int | None = None
-    """Runs side by side; default: as many as have room, 1 on a GPU or where costs are measured."""
-    resamples: int = 2000
-    """Bootstrap resamples of the test patients, or of their slices."""
-    table_only: bool = False
-    """Write the table of the cells finished so far, and train nothing."""
-
-    def __post_init__(self) -> None:
-        if self.jobs is not None and self.jobs < 1:
-            raise InputError(f"--jobs {self.jobs}: give 1 or more")
-        if self.resamples < 1:
-            raise InputError(f"{self.resamples} resamples make no interval; 2000 do")
 
 
 def compare(config: CompareConfig) -> int:

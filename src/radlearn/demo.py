@@ -1,6 +1,5 @@
 """`radlearn demo`: the whole way of a lab, on radiographs, reports and scans drawn by script."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from radlearn.demo_translation import translation
 from radlearn.engine.log import console
 from radlearn.errors import InputError
 from radlearn.grids.recipe import Cell, Recipe
+from radlearn.grids.settings import DemoConfig
 from radlearn.grids.table import run_of, write_table
 from radlearn.records.phantoms import LABEL_NAMES, write_phantoms
 from radlearn.report.page import Gallery, Picture, Section
@@ -20,18 +20,6 @@ from radlearn.report.pictures import encode
 PATIENTS = 400
 SIZE = 96
 RESAMPLES = 1000
-
-
-@dataclass(frozen=True)
-class DemoConfig:
-    """Draw phantoms; prepare, pretrain, fine-tune three ways, translate, evaluate and predict.
-
-    Example: radlearn demo --out demo
-    """
-
-    out: Path = Path("demo")
-    """Where everything goes; the same command goes on where it stopped."""
-    seed: int = 0
 
 
 def recipe(hospital: Path, seed: int) -> Recipe:

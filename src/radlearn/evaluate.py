@@ -2,16 +2,14 @@
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
-
-import tyro
+from typing import Any, NamedTuple
 
 from radlearn.engine.log import console
 from radlearn.errors import InputError
+from radlearn.evaluation.settings import EvaluateConfig
 from radlearn.files import read_json, write_json
-from radlearn.metrics import calibration
 from radlearn.metrics.finished import finished_results, names_of
 from radlearn.metrics.measured import Measured
 from radlearn.report.overview import overview_page
@@ -19,46 +17,6 @@ from radlearn.report.page import Section
 
 Evaluation = Mapping[str, Any]
 Comparison = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class EvaluateConfig:
-    """Score finished runs, with 95 % intervals over patients; two or more: their differences.
-
-    Example: radlearn evaluate runs/lora runs/full --out difference.json
-    """
-
-    runs: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
-    """Finished runs, of fine-tuning or of translation."""
-    split: Literal["val", "test"] = "test"
-    """Which records are scored."""
-    resamples: int = 1000
-    """Bootstrap resamples, drawn by patient; of few patients' slices, by block of neighbours."""
-    seed: int = 0
-    """Seed of the resamples."""
-    rule: str = "youden"
-    """Operating point, chosen on validation: youden, f1 or sensitivity>=X."""
-    labels: tuple[str, ...] = ()
-    """Only these labels; default: all."""
-    step: int | None = None
-    """Of translations: the step whose scores count; default: the last."""
-    on: Path | None = None
-    """Of segmentations: another store, whose masks are drawn by the runs as they are."""
-    groups: tuple[str, ...] = ()
-    """Columns of the store whose groups are scored too, such as: sex view age:0-40-60-80."""
-    stores: tuple[Path, ...] = ()
-    """Where --groups finds its columns; default: the stores that the run was made from."""
-    lists: tuple[Path, ...] = ()
-    """Published test lists to score what was held apart of, too; default: those of the stores."""
-    out: Path | None = None
-    """Where the differences of the runs are written, as JSON and, beside it, as a page."""
-
-    def __post_init__(self) -> None:
-        if self.resamples < 1:
-            raise InputError(f"{self.resamples} resamples make no interval; 1000 do")
-        if self.seed < 0:
-            raise InputError(f"--seed is 0 or above, not {self.seed}")
-        calibration.check_rule(self.rule)
 
 
 class Kind(NamedTuple):
@@ -80,14 +38,14 @@ class Kind(NamedTuple):
             the run. None where the kind has no such thing.
     """
 
-    score: Callable[[Path, "EvaluateConfig"], Evaluation]
+    score: Callable[[Path, EvaluateConfig], Evaluation]
     show: Callable[[Evaluation], None]
-    compare: Callable[[Sequence[Path], "EvaluateConfig"], Comparison]
+    compare: Callable[[Sequence[Path], EvaluateConfig], Comparison]
     show_differences: Callable[[Comparison], None]
     scored: Callable[[Comparison], str]
     sections: Callable[[Mapping[str, Evaluation], Comparison], list[Section]]
     refused: Mapping[str, str]
-    measured: Callable[[Path, "EvaluateConfig"], Measured] | None = None
+    measured: Callable[[Path, EvaluateConfig], Measured] | None = None
     elsewhere: Callable[[Path, Path, str], Path] | None = None
 
 

@@ -2,49 +2,22 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-import tyro
 
 from radlearn.engine.log import console, progress
 from radlearn.errors import InputError
 from radlearn.files import is_remote, replacing, spelled, writable, write_json
 from radlearn.records.displacement import Displacement, displacement, moved
+from radlearn.records.pair_settings import MisalignmentConfig
 from radlearn.records.pair_store import PairStore, open_pairs, rows_of
-from radlearn.records.record import Split
 from radlearn.report.misalignment import Worst, misalignment_page
 
 FORMAT = 1
 SHARES = np.linspace(0, 100, 101)
 PARTS = {"total": (0, 1, 2), "in_plane": (1, 2), "through_plane": (0,)}
-
-
-@dataclass(frozen=True)
-class MisalignmentConfig:
-    """Estimate how far source and target are apart, in mm, and say which mode suits them.
-
-    Example: radlearn misalignment stores/t1-t2 --out misalignment
-    """
-
-    store: Annotated[Path, tyro.conf.Positional]
-    """A store of pairs; it is read only."""
-    out: Path | None = None
-    """Folder of misalignment.json and report.html; default: STORE-misalignment, beside it."""
-    split: Split | None = None
-    """Only pairs of this split; default: all."""
-    pairs: int = 0
-    """Only the first so many, in the store's seeded order; 0: all."""
-    pictures: int = 6
-    """Pairs whose worst slice is shown."""
-    seed: int = 0
-    """Of the registration's samples."""
-
-    def __post_init__(self) -> None:
-        if min(self.pairs, self.pictures, self.seed) < 0:
-            raise InputError("--pairs, --pictures and --seed are 0 or above")
 
 
 class Apart(NamedTuple):

@@ -3,18 +3,17 @@
 import shlex
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
-import tyro
 
 from radlearn.engine.folder import FREE
 from radlearn.engine.log import console
 from radlearn.errors import InputError
-from radlearn.evaluate import EvaluateConfig, kind_of
+from radlearn.evaluate import kind_of
+from radlearn.evaluation.settings import EvaluateConfig, PlanConfig
 from radlearn.files import read_json, write_json
 from radlearn.metrics.finished import finished_results, names_of, one_fingerprint
 from radlearn.metrics.learning_curve import FEWEST_AMOUNTS, Runs, back_test, fit_curve
@@ -35,37 +34,6 @@ FEW = 30
 """With fewer scored patients the plan warns that its intervals are too narrow."""
 LEAST = 10
 """Positives, and negatives, that a label needs among the scored records to count in the mean."""
-
-
-@dataclass(frozen=True)
-class PlanConfig:
-    """Fit a learning curve to runs on few labels; say what more labels would give, and how surely.
-
-    Example: radlearn plan-labels runs/f10 runs/f25 runs/f50 runs/f100 --out plan.json
-    """
-
-    runs: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
-    """Finished runs that differ in --fraction and --seed alone; three fractions or more."""
-    times: tuple[float, ...] = (2.0, 5.0)
-    """How many times the labels of the largest run."""
-    label: str | None = None
-    """The label whose score counts; default: the mean over all."""
-    split: Literal["val", "test"] = "test"
-    """Which records are scored."""
-    resamples: int = 1000
-    """Resamples of patients and of the noise of training."""
-    seed: int = 0
-    """Seed of the resamples."""
-    out: Path | None = None
-    """Where the plan is written, as JSON and, beside it, as a page."""
-
-    def __post_init__(self) -> None:
-        if not self.times or min(self.times) <= 1 or max(self.times) > 1000:
-            raise InputError("--times are above 1 and at most 1000, such as: --times 2 5")
-        if self.resamples < 100:
-            raise InputError(f"{self.resamples} resamples make no interval; 1000 do")
-        if self.seed < 0:
-            raise InputError(f"--seed is 0 or above, not {self.seed}")
 
 
 def plan_labels(config: PlanConfig) -> None:

@@ -12,7 +12,7 @@ import pytest
 from data import folder as folder_data
 from data import mimic as mimic_data
 from data.fakes import Fake
-from radlearn.datasets import LAYOUTS
+from radlearn.datasets.layouts import LAYOUTS
 from radlearn.datasets.options import LayoutOptions
 from radlearn.errors import InputError
 from radlearn.records.masks import read_mask

@@ -16,7 +16,8 @@ from PIL import Image
 
 from e2e.conftest import run
 from radlearn.errors import InputError
-from radlearn.evaluate import EvaluateConfig, evaluate_run
+from radlearn.evaluate import evaluate_run
+from radlearn.evaluation.settings import EvaluateConfig
 from radlearn.files import read_json, write_json
 from radlearn.finetuning.segmentation import MASKS, unpacked
 from radlearn.metrics.segmentation import mask_score

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from radlearn.records.prepare import PrepareConfig
 from radlearn.records.record import MaskFiles, Source, SourceRecord
+from radlearn.records.settings import PrepareConfig
 
 
 def made_picture(seed: int, height: int = 72, width: int = 64) -> np.ndarray:

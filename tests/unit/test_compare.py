@@ -8,13 +8,14 @@ import pytest
 from filelock import FileLock
 from made_translations import PAIRS, finish, predictions
 
-from radlearn.compare import CompareConfig, compare
+from radlearn.compare import compare
 from radlearn.errors import InputError
 from radlearn.files import write_json
 from radlearn.grids import side_by_side as module
 from radlearn.grids import table_translation
 from radlearn.grids.recipe import TranslationRecipe
 from radlearn.grids.recipe_files import read_recipe
+from radlearn.grids.settings import CompareConfig
 
 
 class Runner:

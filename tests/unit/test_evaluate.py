@@ -12,8 +12,9 @@ from sklearn.metrics import roc_auc_score
 
 from radlearn.cli import main
 from radlearn.errors import InputError
-from radlearn.evaluate import EvaluateConfig, evaluate_run
+from radlearn.evaluate import evaluate_run
 from radlearn.evaluation.labels import compare_labels
+from radlearn.evaluation.settings import EvaluateConfig
 from radlearn.metrics.predictions import mistakes
 from radlearn.metrics.tables import print_comparison, print_evaluation
 

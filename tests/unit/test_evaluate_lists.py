@@ -11,8 +11,9 @@ from sklearn.metrics import roc_auc_score
 
 from radlearn.cli import main
 from radlearn.errors import InputError
-from radlearn.evaluate import EvaluateConfig, evaluate_run
+from radlearn.evaluate import evaluate_run
 from radlearn.evaluation.lists import in_words
+from radlearn.evaluation.settings import EvaluateConfig
 from radlearn.files import write_json
 from radlearn.records.splits import fingerprint
 from radlearn.report.finetuning import finetuning_page

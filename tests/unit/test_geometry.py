@@ -10,7 +10,6 @@ from PIL import Image
 
 from radlearn.errors import UnreadableError
 from radlearn.records.geometry import (
-    Fit,
     box_on_square,
     fitted,
     fitted_mask,
@@ -18,6 +17,7 @@ from radlearn.records.geometry import (
     unfitted,
     unplaced,
 )
+from radlearn.records.names import Fit
 from radlearn.records.phantoms import phantom
 from radlearn.records.record import NOT_ANNOTATED, Box
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from made_sources import made_config, made_picture, made_source, save_picture
 
-from radlearn.datasets import LAYOUTS, chexpert, covid, hannover, mimic, nih, rsna, siim
+from radlearn.datasets import chexpert, covid, hannover, mimic, nih, rsna, siim
 from radlearn.datasets.kin import KIN, SEEN, kinship
+from radlearn.datasets.layouts import LAYOUTS
 from radlearn.files import write_json
 from radlearn.finetuning.segmentation_elsewhere import _marks as elsewhere
 from radlearn.models.backbone import BackboneConfig

@@ -8,7 +8,7 @@ import pytest
 from made_dicom import made
 from PIL import Image
 
-from radlearn.datasets import LAYOUTS
+from radlearn.datasets.layouts import LAYOUTS
 from radlearn.datasets.options import LayoutOptions
 from radlearn.errors import InputError
 from radlearn.records.mask_files import write_mask

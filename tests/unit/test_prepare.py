@@ -21,9 +21,10 @@ from PIL import Image
 from radlearn.errors import InputError
 from radlearn.records import prepare as preparing
 from radlearn.records.decoding import Decoder, Job
-from radlearn.records.prepare import PrepareConfig, prepare_source
+from radlearn.records.prepare import prepare_source
 from radlearn.records.readers import Limits
 from radlearn.records.record import MaskFiles, SetAside, Source, SourceRecord, Split
+from radlearn.records.settings import PrepareConfig
 from radlearn.records.store import open_store
 
 KEY = "0123456789abcdef0123456789abcdef"

@@ -14,8 +14,9 @@ import PIL.Image
 import polars as pl
 import pytest
 
-from radlearn.evaluate import EvaluateConfig, evaluate_run
+from radlearn.evaluate import evaluate_run
 from radlearn.evaluation.labels import compare_labels
+from radlearn.evaluation.settings import EvaluateConfig
 from radlearn.files import write_json
 from radlearn.report import page
 from radlearn.report.comparison import differences, side_by_side

@@ -14,7 +14,7 @@ from made_translation_run import SIDE, field, head, scores, write_panel, write_r
 
 from radlearn.engine.log import read_metrics
 from radlearn.errors import InputError
-from radlearn.evaluate import EvaluateConfig
+from radlearn.evaluation.settings import EvaluateConfig
 from radlearn.report.panels import (
     FOLDED,
     error_limit,

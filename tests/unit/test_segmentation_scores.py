@@ -10,7 +10,8 @@ import polars as pl
 import pytest
 
 from radlearn.errors import InputError
-from radlearn.evaluate import EvaluateConfig, evaluate_run
+from radlearn.evaluate import evaluate_run
+from radlearn.evaluation.settings import EvaluateConfig
 from radlearn.finetuning import segmentation_elsewhere
 from radlearn.finetuning.evaluate_masks import compare_segmentations, measured
 from radlearn.finetuning.segmentation import packed, spacings, unpacked

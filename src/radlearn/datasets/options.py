@@ -23,7 +23,7 @@ class LayoutOptions:
     table: Path | None = None
     """The table (CSV, also .csv.gz) to read instead of the layout's usual one."""
     published: str | None = None
-    """Published split: official (nih chexpert mimic), medpeft (nih), mrm (siim), mrm-NAME (covid)."""
+    """Published split: official (nih chexpert mimic), medpeft (nih), mrm (siim), mrm-* (covid)."""
     image_column: str | None = None
     """Column with the image's path, relative to the images' folder."""
     id_column: str | None = None

@@ -9,7 +9,7 @@ import polars as pl
 
 from radlearn.engine.log import console
 from radlearn.errors import InputError
-from radlearn.evaluate import EvaluateConfig
+from radlearn.evaluation.settings import EvaluateConfig
 from radlearn.files import read_json, spelled, write_json
 from radlearn.metrics.finished import read_predicted
 from radlearn.metrics.group_tables import print_groups

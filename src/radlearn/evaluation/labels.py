@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from radlearn.errors import InputError
-from radlearn.evaluate import EvaluateConfig, Kind
+from radlearn.evaluate import Kind
+from radlearn.evaluation.settings import EvaluateConfig
 from radlearn.files import write_json
 from radlearn.metrics import calibration
 from radlearn.metrics.classification import (

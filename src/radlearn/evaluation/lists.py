@@ -15,7 +15,7 @@ import polars as pl
 from radlearn.datasets.lists import read_list
 from radlearn.datasets.nih import LISTS
 from radlearn.errors import InputError
-from radlearn.evaluate import EvaluateConfig
+from radlearn.evaluation.settings import EvaluateConfig
 from radlearn.files import read_json
 from radlearn.metrics.finished import read_predicted
 from radlearn.metrics.measured import MEAN, Measured

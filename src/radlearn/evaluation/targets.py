@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from radlearn.evaluate import EvaluateConfig, Kind
+from radlearn.evaluate import Kind
 from radlearn.evaluation.labels import measured as measured_labels
 from radlearn.evaluation.labels import score_labels
+from radlearn.evaluation.settings import EvaluateConfig
 from radlearn.files import write_json
 from radlearn.metrics.confusion import confusion
 from radlearn.metrics.differences import refuse_unless_same

@@ -6,7 +6,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from radlearn.evaluate import EvaluateConfig, Kind
+from radlearn.evaluate import Kind
+from radlearn.evaluation.settings import EvaluateConfig
 from radlearn.files import write_json
 from radlearn.metrics.finished import fingerprint_of, names_of, one_fingerprint, refuse_single
 from radlearn.metrics.mask_scores import (

@@ -13,7 +13,8 @@ from torch import Tensor
 from radlearn.engine.folder import RunFolder
 from radlearn.engine.log import read_metrics
 from radlearn.errors import InputError
-from radlearn.evaluate import EvaluateConfig, evaluate_run
+from radlearn.evaluate import evaluate_run
+from radlearn.evaluation.settings import EvaluateConfig
 from radlearn.finetuning.balance import positive_weights
 from radlearn.finetuning.config import FinetuneConfig
 from radlearn.finetuning.examples import choose, examples

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from radlearn.engine.folder import RunFolder
 from radlearn.engine.log import console, read_metrics
-from radlearn.evaluate import EvaluateConfig, evaluate_run
+from radlearn.evaluate import evaluate_run
+from radlearn.evaluation.settings import EvaluateConfig
 from radlearn.files import replacing
 from radlearn.finetuning.balance import chances
 from radlearn.finetuning.batches import Augment, FinetuneBatches

@@ -16,7 +16,8 @@ from radlearn.engine.device import Compute
 from radlearn.engine.folder import RunFolder
 from radlearn.engine.log import console, read_metrics
 from radlearn.errors import InputError
-from radlearn.evaluate import EvaluateConfig, evaluate_run
+from radlearn.evaluate import evaluate_run
+from radlearn.evaluation.settings import EvaluateConfig
 from radlearn.files import replacing
 from radlearn.finetuning.config import FinetuneConfig
 from radlearn.finetuning.examples import choose

@@ -20,8 +20,8 @@ from radlearn.models.backbone import BackboneConfig, build_classifier
 from radlearn.models.mrm import MRM, SIZES, mask_patches
 from radlearn.models.report_decoder import ReportDecoder
 from radlearn.models.segmenter import Segmenter, build_segmenter
-from radlearn.translation.modes import MODES
-from radlearn.translation.networks import NetworksConfig, Size, build_networks
+from radlearn.translation.modes import MODES, Size
+from radlearn.translation.networks import NetworksConfig, build_networks
 from radlearn.translation.terms import translation_phases
 
 VIT = "vit_base_patch16_224"

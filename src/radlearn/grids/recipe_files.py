@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from radlearn.errors import InputError
 from radlearn.grids.recipe import (
@@ -16,8 +16,7 @@ from radlearn.grids.recipe import (
     TranslationRecipe,
     Values,
 )
-
-Scale = Literal["paper", "tiny"]
+from radlearn.grids.settings import Scale
 
 SAFE = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_+.-]*[A-Za-z0-9_+-])?")
 """Names that are folders on every file system."""

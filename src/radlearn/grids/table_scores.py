@@ -9,7 +9,8 @@ import numpy as np
 
 from radlearn.engine.folder import FREE
 from radlearn.errors import InputError
-from radlearn.evaluate import EvaluateConfig, kind_of
+from radlearn.evaluate import kind_of
+from radlearn.evaluation.settings import EvaluateConfig
 from radlearn.files import read_json
 from radlearn.grids.recipe import AnyCell, Cell, Recipe
 from radlearn.metrics.finished import finished_results

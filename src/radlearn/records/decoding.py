@@ -20,8 +20,9 @@ from jaxtyping import Shaped, UInt8
 
 from radlearn.errors import InputError
 from radlearn.records.duplicates import picture_hash
-from radlearn.records.geometry import Fit, fitted, fitted_mask
+from radlearn.records.geometry import fitted, fitted_mask
 from radlearn.records.masks import read_mask
+from radlearn.records.names import Fit
 from radlearn.records.readers import Limits, read_pixels
 from radlearn.records.record import MaskSource, View
 

@@ -1,16 +1,16 @@
 """Every picture on one square: where it goes, and how its mask and boxes follow it."""
 
 from math import ceil, floor
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Shaped, UInt8
 from PIL import Image
 
 from radlearn.errors import UnreadableError
+from radlearn.records.names import Fit
 from radlearn.records.record import Box
 
-Fit = Literal["pad", "crop", "stretch"]
 ASPECT_TOLERANCE = (
     0.02  # a mask may be rounded to other pixels than its image, not be another shape
 )

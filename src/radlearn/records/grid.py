@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64
@@ -11,12 +11,12 @@ from scipy.ndimage import gaussian_filter1d
 
 from radlearn.errors import UnreadableError
 from radlearn.records.intensity import Window, window_of
+from radlearn.records.names import Axis
 from radlearn.records.volume import Volume
 
 if TYPE_CHECKING:
     import SimpleITK
 
-Axis = Literal["axial", "coronal", "sagittal"]
 DIRECTIONS: dict[str, str] = {"axial": "SPL", "coronal": "PIL", "sagittal": "LIP"}
 """Where the slices, the rows and the columns of a grid go; the patient's right is on the left."""
 SAME = 1e-3

@@ -1,15 +1,18 @@
-"""What a user may ask of `radlearn prepare mri-pairs`, checked at the door."""
+"""What a user may ask of `radlearn prepare mri-pairs` and `radlearn misalignment`."""
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from radlearn.datasets.mri_pairs import PairOptions
 from radlearn.errors import InputError
-from radlearn.records.grid import Axis
 from radlearn.records.limits import LimitFlags
+from radlearn.records.names import Axis
+from radlearn.records.record import Split
+
+if TYPE_CHECKING:
+    from radlearn.datasets.mri_pairs import PairOptions
 
 TransformsFor = Literal["all", "test"]
 
@@ -105,7 +108,9 @@ class PairsConfig:
         return list(self.spacing)
 
     @property
-    def options(self) -> PairOptions:
+    def options(self) -> "PairOptions":
+        from radlearn.datasets.mri_pairs import PairOptions
+
         return PairOptions(
             self.source,
             self.target,
@@ -127,3 +132,28 @@ class PairsConfig:
             for name, value in plain.items()
             if name not in ("store", "test_patients", "val_patients")
         }
+
+
+@dataclass(frozen=True)
+class MisalignmentConfig:
+    """Estimate how far source and target are apart, in mm, and say which mode suits them.
+
+    Example: radlearn misalignment stores/t1-t2 --out misalignment
+    """
+
+    store: Annotated[Path, tyro.conf.Positional]
+    """A store of pairs; it is read only."""
+    out: Path | None = None
+    """Folder of misalignment.json and report.html; default: STORE-misalignment, beside it."""
+    split: Split | None = None
+    """Only pairs of this split; default: all."""
+    pairs: int = 0
+    """Only the first so many, in the store's seeded order; 0: all."""
+    pictures: int = 6
+    """Pairs whose worst slice is shown."""
+    seed: int = 0
+    """Of the registration's samples."""
+
+    def __post_init__(self) -> None:
+        if min(self.pairs, self.pictures, self.seed) < 0:
+            raise InputError("--pairs, --pictures and --seed are 0 or above")

@@ -65,7 +65,7 @@ def prepare(config: PrepareConfig) -> PrepareSummary:
     Raises:
         InputError: nothing to read, settings that do not fit, a patient in two published splits.
     """
-    from radlearn.datasets import LAYOUTS
+    from radlearn.datasets.layouts import LAYOUTS
 
     if config.layout not in LAYOUTS:
         raise InputError(f"no layout named {config.layout}; there are {', '.join(sorted(LAYOUTS))}")

@@ -10,8 +10,8 @@ import tyro
 from radlearn.datasets.options import LayoutOptions
 from radlearn.errors import InputError
 from radlearn.files import resolved, spelled
-from radlearn.records.geometry import Fit
 from radlearn.records.limits import LimitFlags
+from radlearn.records.names import Fit
 from radlearn.records.splits import SplitConflicts
 
 HoldOutWith = Literal["any", "mask", "labels", "report"]

@@ -1,16 +1,18 @@
 """The settings of a translation run."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from radlearn.engine.names import DeviceName, OnFault, PrecisionName
 from radlearn.errors import InputError, refuse_unless_positive
-from radlearn.translation.misalign import Misalignment
-from radlearn.translation.modes import MODES, Mode
-from radlearn.translation.networks import Size
+from radlearn.records.limits import LimitFlags
+from radlearn.translation.modes import MODES, Mode, Size
+
+if TYPE_CHECKING:
+    from radlearn.translation.misalign import Misalignment
 
 
 @dataclass(frozen=True)
@@ -92,5 +94,38 @@ class TranslateConfig:
         weights = replace(mode.weights, anchor=anchor, adversarial=self.adversarial)
         return replace(mode, weights=weights)
 
-    def misalignment(self) -> Misalignment:
+    def misalignment(self) -> "Misalignment":
+        from radlearn.translation.misalign import Misalignment
+
         return Misalignment(self.misalign, self.elastic)
+
+
+@dataclass(frozen=True)
+class RegisterConfig:
+    """Lay a new source scan on its target scan with the registration that a run has trained.
+
+    The target made from the source, G(a), is registered to the real one, b: at every place the
+    field phi says where in the source's frame the anatomy lies that b shows here. Moved by the
+    same field the source itself lies on b. Writes moved_SOURCE (like the source), field.nii.gz
+    (millimetres, LPS, intent 1007: ITK and ANTs read it as a displacement field), registration.json
+    (errors before and after, displacement, folding) and panel.png.
+
+    Example: radlearn register runs/t1-to-t2 --moving T1.nii.gz --fixed T2.nii.gz --out moved
+    """
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """A finished translation run of a mode with +r."""
+    moving: Path
+    """The source: a file, a series, or a folder with a file by each source's name."""
+    fixed: Path
+    """The target: likewise. Both are laid on one grid by their headers first."""
+    out: Path
+    """Folder of what is written; what is there by the same names is replaced."""
+    batch: int = 8
+    """Slices at a time."""
+    device: DeviceName = "auto"
+    limits: Annotated[LimitFlags, tyro.conf.OmitArgPrefixes] = field(default_factory=LimitFlags)
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise InputError("--batch must be above 0")

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from radlearn.errors import InputError
-from radlearn.evaluate import EvaluateConfig, Kind
+from radlearn.evaluate import Kind
+from radlearn.evaluation.settings import EvaluateConfig
 from radlearn.files import write_json
 from radlearn.metrics.finished import fingerprint_of, names_of, one_fingerprint, refuse_single
 from radlearn.metrics.slice_scores import SCORES, SliceScores, slice_scores_of

@@ -1,6 +1,10 @@
 """Modes of translation: which networks exist, and what is asked of them."""
 
 from dataclasses import dataclass, field
+from typing import Literal
+
+Size = Literal["tiny", "small", "paper"]
+"""Width and depth of a mode's networks."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """The networks of a mode, built at a size."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 from torch import nn
 
@@ -9,9 +8,7 @@ from radlearn.errors import InputError
 from radlearn.generators import GENERATORS
 from radlearn.models import critics
 from radlearn.models.registration import Registration, registration_config
-from radlearn.translation.modes import MODES, Mode
-
-Size = Literal["tiny", "small", "paper"]
+from radlearn.translation.modes import MODES, Mode, Size
 
 MOST_CHANNELS, LONGEST_SIDE = 2**8, 2**16
 """More than any scan has: a run's config.json may come from anywhere."""

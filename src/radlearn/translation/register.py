@@ -1,20 +1,18 @@
 """`radlearn register`: a translation run's R on a new pair: warped source, field and errors."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
-import tyro
 from jaxtyping import Bool, Float32
 from scipy import ndimage
 
 from radlearn.datasets.pair_candidates import Scan
 from radlearn.engine.device import compute
 from radlearn.engine.log import console
-from radlearn.engine.names import DeviceName
 from radlearn.errors import InputError
 from radlearn.files import replacing, shown, writable, write_json
 from radlearn.metrics.translation import BACKGROUND, paper_scores, standard_scores
@@ -22,10 +20,10 @@ from radlearn.models.registration import Registration, folding_share
 from radlearn.records.grid import back, onto
 from radlearn.records.guard import Limits
 from radlearn.records.intensity import scaled, window_of
-from radlearn.records.limits import LimitFlags
 from radlearn.records.volume import Volume
 from radlearn.records.volume_files import Told, answer_path, write_field, write_volume
 from radlearn.report.registration import draw_registration
+from radlearn.translation.config import RegisterConfig
 from radlearn.translation.inference import Translator, load_translator
 from radlearn.translation.inputs import exam_scans
 from radlearn.translation.predict import Source, not_over, read_noted, read_source, translated
@@ -34,37 +32,6 @@ FIELD = "field.nii.gz"
 
 Stack = Float32[np.ndarray, "channels depth height width"]
 Field = Float32[np.ndarray, "dims depth height width"]
-
-
-@dataclass(frozen=True)
-class RegisterConfig:
-    """Lay a new source scan on its target scan with the registration that a run has trained.
-
-    The target made from the source, G(a), is registered to the real one, b: at every place the
-    field phi says where in the source's frame the anatomy lies that b shows here. Moved by the
-    same field the source itself lies on b. Writes moved_SOURCE (like the source), field.nii.gz
-    (millimetres, LPS, intent 1007: ITK and ANTs read it as a displacement field), registration.json
-    (errors before and after, displacement, folding) and panel.png.
-
-    Example: radlearn register runs/t1-to-t2 --moving T1.nii.gz --fixed T2.nii.gz --out moved
-    """
-
-    run: Annotated[Path, tyro.conf.Positional]
-    """A finished translation run of a mode with +r."""
-    moving: Path
-    """The source: a file, a series, or a folder with a file by each source's name."""
-    fixed: Path
-    """The target: likewise. Both are laid on one grid by their headers first."""
-    out: Path
-    """Folder of what is written; what is there by the same names is replaced."""
-    batch: int = 8
-    """Slices at a time."""
-    device: DeviceName = "auto"
-    limits: Annotated[LimitFlags, tyro.conf.OmitArgPrefixes] = field(default_factory=LimitFlags)
-
-    def __post_init__(self) -> None:
-        if self.batch < 1:
-            raise InputError("--batch must be above 0")
 
 
 def register(config: RegisterConfig) -> None:

@@ -20,7 +20,7 @@ from radlearn.engine.folder import RunFolder, settings
 from radlearn.engine.log import console, read_metrics
 from radlearn.engine.loop import FitConfig, fit, seed_step
 from radlearn.errors import InputError
-from radlearn.evaluate import EvaluateConfig
+from radlearn.evaluation.settings import EvaluateConfig
 from radlearn.files import replacing, write_json
 from radlearn.records.pair_store import PairStore, open_pairs, rows_of
 from radlearn.records.record import Split
