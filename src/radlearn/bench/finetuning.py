@@ -20,7 +20,7 @@ from radlearn.engine.optim import OptimConfig, build_optimizer
 from radlearn.finetuning.terms import classification_loss, outputs_of
 from radlearn.grids.operations import finetuning_step, inference
 from radlearn.models.backbone import BackboneConfig, build_classifier
-from radlearn.models.checkpoints import MRM_PREPROCESSING
+from radlearn.models.imported import MRM_PREPROCESSING
 from radlearn.models.inference import logits
 from radlearn.records.batches import Batch
 from radlearn.records.transforms import Preprocessing, normalised

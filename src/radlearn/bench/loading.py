@@ -12,7 +12,7 @@ from radlearn.bench.plain_image import batch_of, training_view
 from radlearn.bench.timing import in_turn
 from radlearn.finetuning.batches import FinetuneBatches
 from radlearn.finetuning.examples import Examples
-from radlearn.models.checkpoints import MRM_PREPROCESSING
+from radlearn.models.imported import MRM_PREPROCESSING
 from radlearn.records.store import Selection, select
 
 PASSES = 8  # over the store, a measurement: one pass is too short to be measured

@@ -14,7 +14,7 @@ from radlearn.bench.timing import Training, training_steps
 from radlearn.engine.loop import Carry, Phase, seed_step
 from radlearn.engine.optim import OptimConfig, build_optimizer
 from radlearn.grids.operations import pretraining_step
-from radlearn.models.checkpoints import MRM_PREPROCESSING
+from radlearn.models.imported import MRM_PREPROCESSING
 from radlearn.models.mrm import MRM, SIZES
 from radlearn.pretraining.terms import Objective, pretraining_terms
 from radlearn.records.batches import Batch

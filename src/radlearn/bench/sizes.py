@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from radlearn.translation.networks import Size
+from radlearn.translation.modes import Size
 
 
 @dataclass(frozen=True)
