@@ -19,7 +19,8 @@ class DeidentifyConfig:
 
     Patients and UIDs become codes that only the key leads back to: the same key gives the same
     codes in every folder, and in the stores made with it. What is burnt into pixels stays: images
-    that say so are set aside, kinds that often hold text are pointed out.
+    that say so are set aside; kinds that often hold text, and rows of letters where they are found,
+    are pointed out. What is not pointed out may show text all the same.
 
     Example: radlearn deidentify exams/ shared/ --keep-characteristics True
     """
@@ -60,7 +61,7 @@ def deidentify_folder(config: DeidentifyConfig) -> int:
     from radlearn.errors import UnreadableError
     from radlearn.files import replacing, writable
     from radlearn.records.dicom_header import read_whole
-    from radlearn.records.dicom_identity import deidentify, may_show_text, refuse_text
+    from radlearn.records.dicom_identity import deidentify, found_text, may_show_text, refuse_text
     from radlearn.records.finish import write_set_aside
     from radlearn.records.guard import refusals, step
     from radlearn.records.record import SetAside
@@ -78,7 +79,8 @@ def deidentify_folder(config: DeidentifyConfig) -> int:
                 with refusals(file):
                     dataset = read_whole(file, config.limits.limits)
                     refuse_text(dataset)
-                    shows_text = may_show_text(dataset)
+                    doubt = DOUBT if may_show_text(dataset) else None
+                    doubt = found_text(dataset, config.limits.limits) or doubt
                     keep = config.keep_characteristics
                     dataset = deidentify(dataset, key, keep_characteristics=keep)
                     place, buffer = _place(config.out, dataset), io.BytesIO()
@@ -88,8 +90,8 @@ def deidentify_folder(config: DeidentifyConfig) -> int:
                     with replacing(place) as temporary:
                         temporary.write_bytes(buffer.getvalue())
                 written += 1
-                if shows_text:
-                    doubtful.append(SetAside(str(place.relative_to(config.out)), DOUBT))
+                if doubt is not None:
+                    doubtful.append(SetAside(str(place.relative_to(config.out)), doubt))
             except UnreadableError as error:
                 reason = str(error).removeprefix(f"{file.name}: ")
                 set_aside.append(SetAside(name, reason))
@@ -103,8 +105,8 @@ def deidentify_folder(config: DeidentifyConfig) -> int:
         looked = config.out.with_name(f"{config.out.name}.look_at.csv")
         write_set_aside(looked, doubtful)
         console.print(
-            f"{len(doubtful)} of them are of kinds that often have text in their pixels: look at "
-            f"those that {looked} lists before you give them away",
+            f"{len(doubtful)} of them may show text in their pixels: look at those that {looked} "
+            "lists before you give them away",
             style="yellow",
         )
     if set_aside:

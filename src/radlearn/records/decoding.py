@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Shaped, UInt8
 
 from radlearn.errors import InputError
+from radlearn.records.burnt_in import text_of
 from radlearn.records.duplicates import picture_hash
 from radlearn.records.geometry import fitted, fitted_mask
 from radlearn.records.masks import read_mask
@@ -51,6 +52,7 @@ class Decoded:
         height, width: of the source, pixels.
         spacing: millimetres between rows and between columns of the source, where it says so.
         mask_resized: the mask was drawn in another resolution than its image.
+        text: why it may show text that was burnt into it.
         grey, grey_squared: sums over the square of values scaled to [0, 1].
     """
 
@@ -63,6 +65,7 @@ class Decoded:
     sha256: str | None = None
     phash: str | None = None
     height: int | None = None
+    text: str | None = None
     width: int | None = None
     spacing: tuple[float, float] | None = None
     view: View = View.UNKNOWN
@@ -82,6 +85,7 @@ def decode(job: Job) -> Decoded:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         phash = picture_hash(pixels.values)
     except Exception as error:  # a hostile file may raise anything from the depth of a codec
+        text = text_of(pixels)
         return Decoded(job.key, _reason(error, job.image))
     grey = image.astype(np.float64) / np.iinfo(image.dtype).max
     decoded = Decoded(
@@ -90,6 +94,7 @@ def decode(job: Job) -> Decoded:
         sha256=sha256,
         phash=phash,
         height=height,
+        text=text,
         width=width,
         spacing=pixels.spacing,
         view=pixels.view,

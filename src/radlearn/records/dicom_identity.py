@@ -13,7 +13,9 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 
-from radlearn.records.guard import Refusal
+from radlearn.records.burnt_in import FOUND, shows_text
+from radlearn.records.dicom_pixels import frame_values
+from radlearn.records.guard import Limits, Refusal
 from radlearn.records.keys import hashed
 
 TABLE = "dicomfields_2026c"
@@ -47,6 +49,16 @@ def may_show_text(dataset: Dataset) -> bool:
     """Whether images of this kind often have text in their pixels and this one does not deny it."""
     drawn = str(dataset.get("Modality", "")) in DRAWN_ON or "Secondary Capture" in _class(dataset)
     return drawn and str(dataset.get("BurnedInAnnotation", "")).upper() != "NO"
+
+
+def found_text(dataset: Dataset, limits: Limits) -> str | None:
+    """Why an image seems to show text: a row of letters in its first frame; else None."""
+    try:
+        values, _ = frame_values(dataset, 0, limits)
+    except Refusal:
+        return None  # what cannot be decoded here is written as it is
+    grey = values if values.ndim == 2 else values.max(axis=-1)
+    return FOUND if shows_text(grey) else None
 
 
 def _class(dataset: Dataset) -> str:

@@ -14,6 +14,7 @@ import polars as pl
 from radlearn.checksums import NAME as CHECKSUMS
 from radlearn.checksums import write_checksums
 from radlearn.files import listed, replacing, write_json, write_text
+from radlearn.records.burnt_in import LIST
 from radlearn.records.joins import Joins, join
 from radlearn.records.record import SetAside, Source, Split
 from radlearn.records.settings import HoldOutWith, PrepareConfig
@@ -77,6 +78,7 @@ def finish(
         "masks_resized": int(rows["mask_resized"].sum()),
         "mask_names": list(source.mask_names) if rows["has_mask"].any() else [],
         "reports": rows["report"].count(),
+        "may_show_text": rows["text"].count(),
         "patients": rows["patient"].n_unique(),
         "label_names": list(source.label_names),
         "splits": described_splits(rows),
@@ -97,6 +99,8 @@ def finish(
     with replacing(config.store / "records.parquet") as temporary:
         rows.select(first + kept).write_parquet(temporary)
     write_set_aside(config.store / "set_aside.csv", set_aside)
+    shown = rows.filter(pl.col("text").is_not_null()).select("source", "text").rows()
+    write_set_aside(config.store / LIST, [SetAside(*row) for row in shown])
     write_json(config.store / "store.json", info)
     seal(config.store)
 
@@ -191,6 +195,6 @@ def write_set_aside(path: Path, set_aside: Sequence[SetAside]) -> None:
 def seal(path: Path) -> None:
     """Note the checksums of a finished store, where there are none yet."""
     if not (path / CHECKSUMS).exists():
-        names = ("store.json", "records.parquet", "set_aside.csv", "volumes")
+        names = ("store.json", "records.parquet", "set_aside.csv", LIST, "volumes")
         arrays = [*path.glob("images-*.npy"), *path.glob("masks-*.npy")]
         write_checksums(path, [*(path / name for name in names), *arrays])

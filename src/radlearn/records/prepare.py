@@ -16,6 +16,7 @@ from rich.text import Text
 from radlearn.engine.log import Ticker, console, progress
 from radlearn.errors import InputError
 from radlearn.files import writable
+from radlearn.records.burnt_in import LIST
 from radlearn.records.decoding import Decoder, Job
 from radlearn.records.finish import Person, finish, seal, write_set_aside
 from radlearn.records.keys import read_key, store_key
@@ -40,6 +41,7 @@ class PrepareSummary:
         mask_names: classes of the masks.
         masks_resized: masks that were drawn in another resolution than their images.
         joined: patients that were several in the source or share a picture with a linked store.
+        may_show_text: images that may show text that was burnt into them.
         finished_before: shards that an earlier, interrupted call had finished.
         too_many_bad: more was set aside than `max_bad` allows.
     """
@@ -55,6 +57,7 @@ class PrepareSummary:
     splits: dict[str, dict[str, Any]]
     set_aside: list[SetAside]
     joined: int
+    may_show_text: int
     finished_before: int
     too_many_bad: bool
 
@@ -97,6 +100,11 @@ def run(config: PrepareConfig) -> int:
     if done.joined:
         console.print(f"  {done.joined} patients joined, since they share a picture")
     if done.set_aside:
+    if done.may_show_text:
+        console.print(
+            f"  {done.may_show_text:,} images may show burnt-in text, such as names: look at those "
+            f"that {done.store / LIST} lists"
+        )
         shown = ", ".join(f"{one.path} ({one.reason})" for one in done.set_aside[:SHOWN])
         console.print(
             f"  {len(done.set_aside):,} set aside, listed in {done.store / 'set_aside.csv'}: "
@@ -322,6 +330,7 @@ def _summary(config: PrepareConfig, finished_before: int) -> PrepareSummary:
         set_aside=set_aside,
         joined=len(info["joined_patients"]),
         finished_before=finished_before,
+        may_show_text=info.get("may_show_text", 0),
         too_many_bad=config.max_bad is not None and len(set_aside) > config.max_bad,
     )
 
