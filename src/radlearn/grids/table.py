@@ -44,6 +44,15 @@ def _metric(rows: Sequence[Scores]) -> str:
     return rows[0].metric
 
 
+def _told(rows: Sequence[Scores]) -> str:
+    if _metric(rows) == "AUROC":
+        return (
+            f"The mean of labels is over those with at least {LEAST} positives and negatives among "
+            "the test records."
+        )
+    return "" if rows[0].higher else "Less is better."
+
+
 def _differences(recipe: Recipe, rows: Sequence[Scores], columns: Sequence[str]) -> list[Contrast]:
     """All differences of two rows, or those with the tuner that the recipe compares with."""
     end = f", {recipe.against}" if recipe.against else ""
@@ -76,13 +85,9 @@ def _tables(
             *("start", "tuner", "labels used", *columns, "sd over seeds", *paper),
         ),
         cells,
-        "Mean over seeds, with the 95 % interval of a bootstrap over test patients and, where "
-        "there are several, seeds. The mean of labels is over those with at least "
-        f"{LEAST} positives and negatives among the test records; its standard deviation is "
-        "between seeds."
-        if _metric(rows) == "AUROC"
-        else "Mean over seeds and classes, with the 95 % interval of a bootstrap over test "
-        "patients and, where there are several, seeds; its standard deviation is between seeds.",
+        "Mean over seeds, and over classes where there are several, with the 95 % interval of a "
+        "bootstrap over test patients and, where there are several, seeds; the standard deviation "
+        f"is between seeds. {_told(rows)}".strip(),
     )
     differences = Table(
         f"Differences in {_metric(rows)}",
@@ -128,13 +133,15 @@ def write_table(
     columns = _columns_of(recipe, rows)
     found = _differences(recipe, rows, columns)
     costs = costs_of(recipe, out, rows) if recipe.costs else []
-    sets, counted = scored_on(recipe, out), wins(found, columns[-1], recipe.finding)
+    counted = wins(found, columns[-1], recipe.finding, all(row.higher for row in rows))
+    sets = scored_on(recipe, out)
     write_json(
         out / "results.json",
         {
             "title": recipe.title,
             "columns": columns,
             "metric": _metric(rows),
+            "higher_is_better": all(row.higher for row in rows),
             "rows": [
                 {
                     "data": row.data,
@@ -187,11 +194,12 @@ def _said_of(recipe: Recipe, out: Path) -> list[Table]:
         evaluation = read_json(place, "an evaluated run")
         for one in evaluation.get("lists", ()):
             scored = f"{one['records']:,} of {one['of']:,}"
-            cells = (one["name"], scored, one["fingerprint"][:12], score_of(one))
+            score = f"{one['metric']} {score_of(one)}"
+            cells = (one["name"], scored, one["fingerprint"][:12], score)
             lists.append((cell.name, *cells))
         for mark in evaluation.get("marks", ()):
             marks.setdefault(mark, []).append(cell.setting)
-    columns = ("cell", "list", "scored", "fingerprint", "AUROC")
+    columns = ("cell", "list", "scored", "fingerprint", "score")
     found = [Table(TITLE, columns, lists, TEXT)] if lists else []
     rows = [(mark, ", ".join(dict.fromkeys(cells))) for mark, cells in marks.items()]
     caption = "Stores prepared with a link to each other tell for certain who is in both."

@@ -54,11 +54,15 @@ def paper_table(rows: Sequence["Scores"]) -> Table:
     )
 
 
-def wins(found: Sequence["Contrast"], column: str, finding: str) -> str:
+def wins(found: Sequence["Contrast"], column: str, finding: str, higher: bool = True) -> str:
     """Who is better how often, over every pair of rows that differ in one thing; and the paper's.
 
     A pair of names is counted with its better half unnamed: "lora against full: better in ...".
+
+    Args:
+        higher: whether more of the score is better.
     """
+    sign = 1 if higher else -1
     counted: dict[tuple[str, str], list[Interval]] = {}
     for one in found:
         if one.column == column:
@@ -67,7 +71,7 @@ def wins(found: Sequence["Contrast"], column: str, finding: str) -> str:
             counted.setdefault(pair, []).append(one.difference)
     sentences = []
     for (second, first), differences in counted.items():
-        better, worse = (sum(sign * d.value > 0 for d in differences) for sign in (1, -1))
+        better, worse = (sum(side * d.value > 0 for d in differences) for side in (sign, -sign))
         above, below = sum(d.low > 0 for d in differences), sum(d.high < 0 for d in differences)
         sentences.append(
             f"{second} against {first}: better in {better} of {len(differences)}, worse in "

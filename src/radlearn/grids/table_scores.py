@@ -32,7 +32,7 @@ class Scores(NamedTuple):
 
     `point` is (columns,) and `resampled` (resamples, columns); the columns are the shown labels
     and then the mean over every label that is not too rare. `by_seed` is (seeds, columns). Other
-    tasks have classes for labels, and `metric` for AUROC.
+    tasks have classes for labels, or one column alone, and `metric` for AUROC; `higher` is better.
     """
 
     init: str
@@ -43,6 +43,7 @@ class Scores(NamedTuple):
     by_seed: np.ndarray
     data: str = ""
     metric: str = "AUROC"
+    higher: bool = True
 
     @property
     def series(self) -> str:
@@ -186,7 +187,8 @@ def _rows(recipe: Recipe, data: str, runs: Runs, resamples: int) -> list[Scores]
         by_seed = np.concatenate(points)
         resampled = _over_seeds(np.stack(boots), number)
         mean = by_seed.mean(0)
-        rows.append(Scores(init, tuner, fraction, mean, resampled, by_seed, data, first.metric))
+        of = (data, first.metric, first.higher)
+        rows.append(Scores(init, tuner, fraction, mean, resampled, by_seed, *of))
     return rows
 
 
