@@ -10,6 +10,12 @@ from radlearn import __version__
 from radlearn.errors import InputError
 
 
+MEMORY = (
+    "memory ran out; a smaller --batch needs less (for training with another --run), and so do "
+    "smaller images; what was saved is kept, and with more memory the same command goes on from it"
+)
+
+
 class Command(NamedTuple):
     """Where a command's config and function are; imported only when it is called."""
 
@@ -163,6 +169,14 @@ def _overview() -> str:
     )
 
 
+def _out_of_memory(error: RuntimeError | MemoryError) -> bool:
+    if isinstance(error, MemoryError):
+        return True
+    from radlearn.models.inference import out_of_memory
+
+    return out_of_memory(error)
+
+
 def _stopped(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
@@ -194,6 +208,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         print(f"radlearn {given[0]}: {place}{error.strerror or error}", file=sys.stderr)
+        return 2
+    except (RuntimeError, MemoryError) as error:
+        if not _out_of_memory(error):
+            raise
+        print(f"radlearn {given[0]}: {MEMORY}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)

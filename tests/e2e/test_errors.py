@@ -5,10 +5,13 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from torch import Tensor
 
 from e2e.conftest import run
 from radlearn.cli import COMMANDS
 from radlearn.engine.folder import RunFolder
+from radlearn.engine.log import read_metrics
+from radlearn.finetuning.terms import classification_loss
 
 SCREEN = 55
 
@@ -108,3 +111,29 @@ def test_nothing_readable_to_predict(
     (tmp_path / "notes.txt").write_text("not a picture")
     assert run("predict", lab / "lora", tmp_path / "notes.txt") == 2
     assert "could be read" in said(capsys)
+
+
+def test_memory_that_runs_out_in_training_leaves_a_run_that_goes_on(
+    lab: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    losses = 0
+
+    def fails(*given: object) -> Tensor:
+        nonlocal losses
+        losses += 1
+        if losses == 5:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate")
+        return classification_loss(*given)  # type: ignore[arg-type]
+
+    small = ("--steps", 6, "--batch", 8, "--evaluations", 1)
+    command = ("finetune", lab / "store", "--run", tmp_path / "run", "--tuner", "linear", *small)
+    with monkeypatch.context() as patched:
+        patched.setattr("radlearn.finetuning.multi_label.classification_loss", fails)
+        assert run(*command) == 2
+    assert said(capsys).startswith("radlearn finetune: memory ran out; a smaller --batch")
+    assert run(*command) == 0
+    steps = [row["step"] for row in read_metrics(tmp_path / "run") if "classification" in row]
+    assert steps == sorted(set(steps)) and steps[-1] == 6
