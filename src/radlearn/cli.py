@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 from radlearn import __version__
 from radlearn.errors import InputError
 
-
 MEMORY = (
     "memory ran out; a smaller --batch needs less (for training with another --run), and so do "
     "smaller images; what was saved is kept, and with more memory the same command goes on from it"

@@ -216,6 +216,19 @@ def test_workers_start_without_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_a_store_tells_no_folder_above_its_source_and_knows_it_again(tmp_path: Path) -> None:
+    source, store = tmp_path / "Meier_Hans" / "chests", tmp_path / "store"
+    save_picture(source / "a.png", made_picture(1))
+    save_picture(tmp_path / "other" / "chests" / "a.png", made_picture(2))
+    config = PrepareConfig("folder", source, store, size=32, workers=1)
+    preparing.prepare(config)
+    told = json.loads((store / "store.json").read_text())["settings"]
+    assert told["source"].startswith("chests (") and "Meier" not in json.dumps(told)
+    assert preparing.prepare(config).records == 1
+    with pytest.raises(InputError, match=r"made with other settings \(source\)"):
+        preparing.prepare(replace(config, source=tmp_path / "other" / "chests"))
+
+
 def test_other_settings_do_not_go_on_with_what_was_begun(
     tmp_path: Path, small_shards: None
 ) -> None:

@@ -17,7 +17,7 @@ from radlearn.files import listed, replacing, write_json, write_text
 from radlearn.records.burnt_in import LIST
 from radlearn.records.joins import Joins, join
 from radlearn.records.record import SetAside, Source, Split
-from radlearn.records.settings import HoldOutWith, PrepareConfig
+from radlearn.records.settings import HoldOutWith, PrepareConfig, without_places
 from radlearn.records.shards import SHARD_SIZE
 from radlearn.records.splits import drawn, fingerprint, one_split_a_patient, order, with_val
 from radlearn.records.store import LABEL, Store
@@ -92,7 +92,7 @@ def finish(
         "set_aside": [{"path": item.path, "reason": item.reason} for item in set_aside],
         "joined_patients": joins.described,
         **_grey(rows, size),
-        "settings": config.settings(),
+        "settings": without_places(config.settings()),
     }
     first = ["id", "patient", "split", "order"]
     kept = [name for name in rows.columns if name not in (*first, "position", *PER_PICTURE)]

@@ -22,7 +22,7 @@ from radlearn.records.finish import Person, finish, seal, write_set_aside
 from radlearn.records.keys import read_key, store_key
 from radlearn.records.limits import LimitFlags
 from radlearn.records.record import NOT_ANNOTATED, SetAside, Source, SourceRecord
-from radlearn.records.settings import PrepareConfig
+from radlearn.records.settings import PrepareConfig, without_places
 from radlearn.records.shards import SHARD_SIZE, Parts, Pictures, part_row, pictures
 from radlearn.records.splits import one_split_a_patient
 from radlearn.records.store import open_store, shard_name
@@ -301,8 +301,9 @@ def _finished(config: PrepareConfig) -> PrepareSummary | None:
     if not (config.store / "store.json").exists():
         return None
     # stores of before a limit was a setting were made with its default
-    before = asdict(LimitFlags()) | open_store(config.store).info["settings"]
-    differing = [key for key, value in config.settings().items() if before.get(key) != value]
+    before = asdict(LimitFlags()) | without_places(open_store(config.store).info["settings"])
+    now = without_places(config.settings())
+    differing = [key for key, value in now.items() if before.get(key) != value]
     if differing:
         raise InputError(
             f"{config.store} holds a store made with other settings ({', '.join(differing)}): "

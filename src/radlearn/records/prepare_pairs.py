@@ -24,6 +24,7 @@ from radlearn.records.pair_exam import build
 from radlearn.records.pair_settings import PairsConfig
 from radlearn.records.pair_store import KIND, PairStore, open_pairs, volume_name
 from radlearn.records.record import SetAside, Split
+from radlearn.records.settings import without_places
 from radlearn.records.splits import drawn, order
 from radlearn.records.store_files import FORMAT
 
@@ -254,7 +255,7 @@ def _settings(config: PairsConfig, key: bytes) -> dict[str, Any]:
     """Settings with the named patients hashed, since a store tells nobody's name."""
     named = {"test_patients": config.test_patients, "val_patients": config.val_patients}
     hashes = {name: sorted(hashed(key, p) for p in own) for name, own in named.items()}
-    return {**config.settings(), **hashes}
+    return {**without_places(config.settings()), **hashes}
 
 
 def _begin(config: PairsConfig, key: bytes) -> None:
@@ -292,7 +293,7 @@ def _finished(config: PairsConfig) -> PairStore | None:
         return None
     store = open_pairs(config.store)
     # stores of before a limit was a setting were made with its default
-    before = asdict(LimitFlags()) | store.info["settings"]
+    before = asdict(LimitFlags()) | without_places(store.info["settings"])
     settings = _settings(config, store_key(config.store, None))
     differing = [name for name, value in settings.items() if before.get(name) != value]
     if differing:

@@ -1,6 +1,8 @@
 """What a user may ask of `radlearn prepare`, checked at the door."""
 
+import hashlib
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -104,6 +106,23 @@ class PrepareConfig:
             "link": [spelled(resolved(path)) for path in self.link],
             "key": str(self.key.resolve()) if self.key else None,
         }
+
+
+def without_places(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as a store keeps them: of each absolute path its last name, and a digest by which
+    the same place is known again. Folders above may be called after people, or machines."""
+    return {
+        name: value if name == "link" else _without_place(value)  # by a link stores find each other
+        for name, value in settings.items()
+    }
+
+
+def _without_place(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _without_place(one) for name, one in value.items()}
+    if isinstance(value, str) and Path(value).is_absolute():
+        return f"{Path(value).name} ({hashlib.sha256(value.encode()).hexdigest()[:12]})"
+    return value
 
 
 def _plain(value: Any) -> Any:
