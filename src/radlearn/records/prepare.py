@@ -99,12 +99,12 @@ def run(config: PrepareConfig) -> int:
         console.print(f"  {done.masks_resized:,} masks of another resolution than their images")
     if done.joined:
         console.print(f"  {done.joined} patients joined, since they share a picture")
-    if done.set_aside:
     if done.may_show_text:
         console.print(
             f"  {done.may_show_text:,} images may show burnt-in text, such as names: look at those "
             f"that {done.store / LIST} lists"
         )
+    if done.set_aside:
         shown = ", ".join(f"{one.path} ({one.reason})" for one in done.set_aside[:SHOWN])
         console.print(
             f"  {len(done.set_aside):,} set aside, listed in {done.store / 'set_aside.csv'}: "
