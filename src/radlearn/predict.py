@@ -23,6 +23,7 @@ class PredictConfig:
     series of the same study: the patient's tags stay, as in the exam beside it.
 
     Example: radlearn predict runs/lora new_exams/ chest.dcm --out answers.csv --saliency maps
+    Example: radlearn predict runs/lora new_exams/ --adapters runs/age runs/view
     Example: radlearn predict runs/lungs chests/ --out masks --masks nifti
     Example: radlearn predict runs/t1-to-t2 exams/ --out made
     """
@@ -39,6 +40,10 @@ class PredictConfig:
     """Segmentation: what the masks are written as [png]; dicom-seg refers to DICOM inputs."""
     saliency: Path | None = None
     """Fine-tuning: folder for pictures of what spoke for each picture's likeliest label."""
+    adapters: tuple[Path, ...] = ()
+    """Fine-tuning: further runs on the same backbone, which is held once; all answer."""
+    which: Path | None = None
+    """With --adapters: table of file and run, where each picture is one run's alone."""
     batch: int | None = None
     """Pictures [64] (halved where memory runs out) or slices [8] at a time."""
     device: DeviceName = "auto"
@@ -51,6 +56,10 @@ class PredictConfig:
             raise InputError("no file or folder was given to predict")
         if self.batch is not None and self.batch < 1:
             raise InputError("--batch must be above 0")
+        if self.which is not None and not self.adapters:
+            raise InputError("--which chooses among several runs; name the others by --adapters")
+        if self.saliency is not None and self.adapters:
+            raise InputError("--saliency is for one run; leave out --adapters")
 
 
 def predict(config: PredictConfig) -> int:
@@ -68,6 +77,8 @@ def predict(config: PredictConfig) -> int:
     run = finished_run(config.run)
     mission = run.get("mission")
     limits = config.limits.limits
+    if config.adapters and (mission != "finetuning" or run.get("task") == "segmentation"):
+        raise InputError("--adapters is for fine-tuning runs that give labels, classes or numbers")
     if mission == "finetuning" and run.get("task") == "segmentation":
         from radlearn.finetuning.segmentation_predict import predict_masks
 
@@ -87,6 +98,11 @@ def predict(config: PredictConfig) -> int:
             raise InputError(f"--out {table} ends neither in .csv nor in .parquet")
         here = compute(config.device, config.precision)
         batch = config.batch or 64
+        if config.adapters:
+            from radlearn.finetuning.predict_several import predict_several
+
+            runs = (config.run, *config.adapters)
+            return predict_several(runs, config.inputs, table, config.which, batch, here, limits)
         return predict_labels(
             config.run, config.inputs, table, config.saliency, batch, here, limits
         )

@@ -1,9 +1,9 @@
 """A fine-tuned run on new pictures: files and folders in, a table of answers out."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import polars as pl
@@ -31,9 +31,12 @@ CHUNK = 512  # pictures held in memory at once
 NAME_BYTES = 150  # of a saliency picture's name before the label's; file systems take 255 in all
 
 
-class _Picture(NamedTuple):
+class Picture(NamedTuple):
     name: str
     stored: Shaped[np.ndarray, "size size"]
+
+
+Answer = TypeVar("Answer")
 
 
 def predict_labels(
@@ -60,15 +63,52 @@ def predict_labels(
         InputError: the run is not finished, an input is missing, or no file could be read.
     """
     tuned = load_tuned(run)
+    files = files_for(inputs, out)
+    if saliency is not None:
+        writable(saliency)
+    tuned.model.to(here.device)
+
+    def answer(pictures: Sequence[Picture]) -> Outputs:
+        return _outputs(tuned, pictures, here, batch, saliency)
+
+    names, answers, refused = answered(files, tuned.stored, limits, answer)
+    table = _table(tuned, names, np.concatenate(answers))
+    write_answers(out, table)
+    together = "" if tuned.pool is None else f" as {table.height} studies, a folder each"
+    console.print(f"{len(names)} pictures answered for{together}, {refused} not read: {out}")
+    return 1 if refused else 0
+
+
+def files_for(inputs: Sequence[Path], out: Path) -> list[tuple[str, Path]]:
+    """Every file and what to call it, once it is sure that a table can be written to `out`.
+
+    Raises:
+        InputError: it cannot, or an input is missing.
+    """
     files = list(files_of(inputs))
     if out.is_dir():
         raise InputError(f"--out {out} is a folder; name the file to write")
-    for folder in (out.parent, saliency):
-        if folder is not None:
-            writable(folder)
-    tuned.model.to(here.device)
+    writable(out.parent)
+    return files
+
+
+def answered(
+    files: Sequence[tuple[str, Path]],
+    stored: Mapping[str, Any],
+    limits: Limits,
+    answer: Callable[[Sequence[Picture]], Answer],
+) -> tuple[list[str], list[Answer], int]:
+    """What `answer` makes of the pictures that can be read, some hundreds at a time.
+
+    Returns:
+        The pictures' names, the answers in their order, and how many files could not be read;
+        these are named on the console.
+
+    Raises:
+        InputError: none could be read.
+    """
     names: list[str] = []
-    answers: list[Outputs] = []
+    answers: list[Answer] = []
     refused: list[SetAside] = []
     with progress("predict", len(files), unit="files") as ticker:
         for start in range(0, len(files), CHUNK):
@@ -76,28 +116,29 @@ def predict_labels(
             for name, path in files[start : start + CHUNK]:
                 try:
                     values = read_pixels(path, limits).values
-                    pictures.append(_Picture(name, fitted(values, **tuned.stored)))
+                    pictures.append(Picture(name, fitted(values, **stored)))
                 except UnreadableError as error:
                     reason = str(error).removeprefix(f"{path.name}: ")
                     refused.append(SetAside(name, reason))
                 ticker.advance()
             if pictures:
                 names += [picture.name for picture in pictures]
-                answers.append(_outputs(tuned, pictures, here, batch, saliency))
+                answers.append(answer(pictures))
     for one in refused:
         console.print(f"cannot read {one.path}: {one.reason}", style="yellow")
     if not names:
         raise InputError(f"none of the {len(files)} files given could be read as a picture")
+    return names, answers, len(refused)
+
+
+def write_answers(out: Path, table: pl.DataFrame) -> None:
+    """Write a table with the column `file` as .csv or .parquet, whichever `out` ends in."""
     with replacing(out) as temporary:
-        table = _table(tuned, names, np.concatenate(answers))
         if out.suffix == ".csv":
             named = pl.Series("file", [listed(name) for name in table["file"]], pl.String)
             table.with_columns(named).write_csv(temporary)
         else:
             table.write_parquet(temporary)
-    together = "" if tuned.pool is None else f" as {table.height} studies, a folder each"
-    console.print(f"{len(names)} pictures answered for{together}, {len(refused)} not read: {out}")
-    return 1 if refused else 0
 
 
 def files_of(inputs: Sequence[Path]) -> Iterator[tuple[str, Path]]:
@@ -122,7 +163,7 @@ def _hidden(path: Path) -> bool:
 
 def _outputs(
     tuned: Tuned,
-    pictures: Sequence[_Picture],
+    pictures: Sequence[Picture],
     here: Compute,
     batch: int,
     saliency: Path | None,

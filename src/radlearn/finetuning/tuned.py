@@ -173,7 +173,7 @@ def load_tuned(run: Path) -> Tuned:
         task,
         reading,
         kept.facts.get("pool"),
-        _thresholds(run / "model", reading.names),
+        thresholds_of(run / "model", reading.names),
         all_sources(kept.facts),
     )
 
@@ -194,7 +194,8 @@ def save_thresholds(folder: Path, evaluation: Mapping[str, Any]) -> None:
     write_json(folder / THRESHOLDS, points)
 
 
-def _thresholds(folder: Path, labels: Sequence[str]) -> dict[str, float | None]:
+def thresholds_of(folder: Path, labels: Sequence[str]) -> dict[str, float | None]:
+    """The operating points that `save_thresholds` kept, None where there are none."""
     if not (folder / THRESHOLDS).exists():
         return dict.fromkeys(labels)
     points = read_json(folder / THRESHOLDS, "a fine-tuned model")
