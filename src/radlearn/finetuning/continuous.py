@@ -9,7 +9,6 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from radlearn.engine.folder import RunFolder
 from radlearn.errors import InputError
 from radlearn.finetuning.config import FinetuneConfig
 from radlearn.finetuning.pictures import PictureTask, choose_known
@@ -69,6 +68,3 @@ class Continuous(PictureTask):
     def columns(self, answers: Outputs, split: Split) -> dict[str, np.ndarray]:
         truth = self.truth[split][:, 0].astype(np.float64)
         return {"truth": truth} | self.reading.columns(answers)
-
-    def page(self, run: RunFolder) -> None:
-        self.scored_page(run)

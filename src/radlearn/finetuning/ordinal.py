@@ -10,20 +10,18 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Float32
 from torch import Tensor, nn
 
-from radlearn.engine.folder import RunFolder
 from radlearn.finetuning.balance import class_weights
 from radlearn.finetuning.config import FinetuneConfig
 from radlearn.finetuning.features import log_odds
-from radlearn.finetuning.pictures import PictureTask, choose_known
+from radlearn.finetuning.pictures import PictureTask, choose_classes
 from radlearn.finetuning.readings import Levels, Outputs
 from radlearn.finetuning.single_label import named
-from radlearn.finetuning.targets import classes_of, full_name, places
 from radlearn.finetuning.terms import level_loss
 from radlearn.metrics.classification import mean_auroc
 from radlearn.models.backbone import BackboneConfig
 from radlearn.models.heads import classifier
 from radlearn.records.record import Split
-from radlearn.records.store import Store, select
+from radlearn.records.store import Store
 
 
 class LevelHead(nn.Linear):
@@ -60,13 +58,7 @@ class Ordinal(PictureTask):
 
     @classmethod
     def of(cls, stores: Sequence[Store], config: FinetuneConfig) -> Self:
-        assert config.target is not None
-        column = full_name(stores, config.target)
-        whole = select(stores, split=Split.TRAIN, view=config.view, needs={"image"})
-        classes = classes_of(whole, column, config.classes, rising=True)
-        chosen = choose_known(
-            stores, config, lambda _, found: places(found, column, classes), column
-        )
+        chosen, classes = choose_classes(stores, config, rising=True)
         return cls.made(config, chosen, Levels(classes))
 
     @property
@@ -110,9 +102,6 @@ class Ordinal(PictureTask):
     def columns(self, answers: Outputs, split: Split) -> dict[str, np.ndarray]:
         truth = named(self.truth[split][:, 0], self.reading.classes)
         return {"class": truth} | self.reading.columns(answers)
-
-    def page(self, run: RunFolder) -> None:
-        self.scored_page(run)
 
     def _above(self, split: Split) -> Float32[np.ndarray, "examples cuts"]:
         truth = self.truth[split]

@@ -23,6 +23,7 @@ from radlearn.finetuning.config import FinetuneConfig
 from radlearn.finetuning.examples import Examples, choose, examples
 from radlearn.finetuning.features import FeatureBatches, pooled, start_head
 from radlearn.finetuning.readings import Outputs, Reading
+from radlearn.finetuning.targets import classes_of, full_name, places
 from radlearn.finetuning.task import Learner, Setup, Task
 from radlearn.finetuning.terms import of_studies, outputs_of
 from radlearn.models.backbone import BackboneConfig, build_classifier
@@ -30,7 +31,7 @@ from radlearn.models.heads import has_plain_head, head_logits
 from radlearn.models.inference import logits
 from radlearn.records.batches import Batch
 from radlearn.records.record import Split
-from radlearn.records.store import Selection, Store
+from radlearn.records.store import Selection, Store, select
 from radlearn.report.finetuning_targets import targets_page
 
 Truth = Float32[np.ndarray, "_ columns"]  # of each split: as many as it has examples
@@ -61,6 +62,22 @@ def choose_known(
         of = examples(found, config)
         chosen[split] = of, of.one_of(values(split, found), what)
     return chosen
+
+
+def choose_classes(
+    stores: Sequence[Store], config: FinetuneConfig, rising: bool
+) -> tuple[Chosen, tuple[str, ...]]:
+    """The examples of each split with the place of their class, and the classes of `--target`.
+
+    Args:
+        rising: whether the order of the classes counts.
+    """
+    assert config.target is not None
+    column = full_name(stores, config.target)
+    whole = select(stores, split=Split.TRAIN, view=config.view, needs={"image"})
+    classes = classes_of(whole, column, config.classes, rising=rising)
+    chosen = choose_known(stores, config, lambda _, found: places(found, column, classes), column)
+    return chosen, classes
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,8 +204,8 @@ class PictureTask(Task[Outputs]):
             with replacing(run / "predictions.parquet") as temporary:
                 pl.concat(tables).write_parquet(temporary)
 
-    def scored_page(self, run: RunFolder) -> None:
-        """The page of a task other than `multi-label`, with its scores where there are any."""
+    def page(self, run: RunFolder) -> None:
+        """See `Task.page`; with the scores of the task where records were held apart."""
         evaluation = None
         if len(self.records) > 1:
             split: Literal["val", "test"] = "test" if Split.TEST in self.records else "val"

@@ -23,13 +23,13 @@ class Reading(ABC):
     names: tuple[str, ...]
 
     @classmethod
-    @abstractmethod
     def of(cls, facts: Mapping[str, Any]) -> Self:
         """Raises KeyError, TypeError or ValueError where the facts do not say enough."""
+        return cls(tuple(str(name) for name in facts["labels"]))  # type: ignore[call-arg]
 
-    @abstractmethod
     def facts(self) -> dict[str, Any]:
         """What is kept with the weights, as JSON: "labels" names the outputs."""
+        return {"labels": list(self.names)}
 
     @abstractmethod
     def columns(self, outputs: Outputs) -> dict[str, np.ndarray]:
@@ -54,13 +54,6 @@ class Labels(Reading):
 
     names: tuple[str, ...]
 
-    @classmethod
-    def of(cls, facts: Mapping[str, Any]) -> Self:
-        return cls(tuple(str(name) for name in facts["labels"]))
-
-    def facts(self) -> dict[str, Any]:
-        return {"labels": list(self.names)}
-
     def columns(self, outputs: Outputs) -> dict[str, np.ndarray]:
         found = {}
         for at, name in enumerate(self.names):
@@ -84,13 +77,6 @@ class OneOf(Reading):
     """One class of several that exclude each other: softmax over a logit each."""
 
     names: tuple[str, ...]
-
-    @classmethod
-    def of(cls, facts: Mapping[str, Any]) -> Self:
-        return cls(tuple(str(name) for name in facts["labels"]))
-
-    def facts(self) -> dict[str, Any]:
-        return {"labels": list(self.names)}
 
     def columns(self, outputs: Outputs) -> dict[str, np.ndarray]:
         """The logit of a class is its log-odds against all others, which ranks as it does."""
@@ -127,7 +113,7 @@ class Levels(Reading):
         return cls(tuple(str(name) for name in facts["classes"]))
 
     def facts(self) -> dict[str, Any]:
-        return {"classes": list(self.classes), "labels": list(self.names)}
+        return {"classes": list(self.classes), **super().facts()}
 
     def probability(self, outputs: Outputs) -> Float[np.ndarray, "pictures classes"]:
         """Of each class: differences of P(above k), which falls with k."""
@@ -171,12 +157,8 @@ class Value(Reading):
         return cls(str(facts["target"]), float(facts["mean"]), float(facts["std"]))
 
     def facts(self) -> dict[str, Any]:
-        return {
-            "target": self.target,
-            "mean": self.mean,
-            "std": self.std,
-            "labels": list(self.names),
-        }
+        told = {"target": self.target, "mean": self.mean, "std": self.std}
+        return told | super().facts()
 
     def columns(self, outputs: Outputs) -> dict[str, np.ndarray]:
         return {"predicted": self.mean + self.std * outputs[:, 0]}

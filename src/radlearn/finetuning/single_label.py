@@ -9,13 +9,11 @@ import torch
 from jaxtyping import Bool, Float32
 from torch import Tensor
 
-from radlearn.engine.folder import RunFolder
 from radlearn.errors import InputError
 from radlearn.finetuning.balance import class_weights
 from radlearn.finetuning.config import FinetuneConfig
-from radlearn.finetuning.pictures import PictureTask, choose_known
+from radlearn.finetuning.pictures import PictureTask, choose_classes, choose_known
 from radlearn.finetuning.readings import OneOf, Outputs
-from radlearn.finetuning.targets import classes_of, full_name, places
 from radlearn.finetuning.terms import class_loss
 from radlearn.metrics.classification import mean_auroc
 from radlearn.records.record import Split
@@ -46,12 +44,7 @@ class SingleLabel(PictureTask):
                     f"no training record is {empty[0]}; name the classes that there are by --labels"
                 )
             return cls.made(config, chosen, OneOf(labels))
-        column = full_name(stores, config.target)
-        whole = select(stores, split=Split.TRAIN, view=config.view, needs={"image"})
-        classes = classes_of(whole, column, config.classes, rising=False)
-        chosen = choose_known(
-            stores, config, lambda _, found: places(found, column, classes), column
-        )
+        chosen, classes = choose_classes(stores, config, rising=False)
         return cls.made(config, chosen, OneOf(classes))
 
     @property
@@ -92,9 +85,6 @@ class SingleLabel(PictureTask):
         for at, name in enumerate(self.reading.names):
             found[f"label:{name}"] = is_class[:, at].astype(np.float64)
         return found | self.reading.columns(answers)
-
-    def page(self, run: RunFolder) -> None:
-        self.scored_page(run)
 
     def _is_class(self, split: Split) -> Float32[np.ndarray, "examples classes"]:
         truth = self.truth[split]

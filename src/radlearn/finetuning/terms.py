@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from radlearn.models.attention import choose_attention
@@ -28,6 +28,13 @@ def of_studies(
     sums = outputs.new_zeros(count, outputs.shape[1], dtype=torch.float32)
     pictures = torch.bincount(study, minlength=count).clamp(min=1)[:, None]
     return sums.index_add(0, study, outputs.float()) / pictures
+
+
+def mean_of_labelled(
+    entries: Float[Tensor, "*entries"], labelled: Bool[Tensor, "*entries"]
+) -> Float[Tensor, ""]:
+    """The mean of the entries that are labelled; 0 where none is."""
+    return torch.where(labelled, entries, 0.0).sum() / labelled.sum().clamp(min=1)
 
 
 def classification_loss(
@@ -64,7 +71,7 @@ def classification_loss(
         )
     if weight is not None:
         entries = entries * weight
-    return torch.where(labelled, entries, 0.0).sum() / labelled.sum().clamp(min=1)
+    return mean_of_labelled(entries, labelled)
 
 
 def class_loss(
@@ -91,7 +98,7 @@ def class_loss(
         entries = F.cross_entropy(logits, at, reduction="none", label_smoothing=smoothing)
     if weight is not None:
         entries = entries * logits.new_tensor(weight)[at]
-    return torch.where(labelled, entries, 0.0).sum() / labelled.sum().clamp(min=1)
+    return mean_of_labelled(entries, labelled)
 
 
 def level_loss(
@@ -117,4 +124,4 @@ def value_loss(outputs: Float[Tensor, "batch 1"], truth: Float[Tensor, "batch 1"
     labelled = ~truth.isnan()
     target = torch.where(labelled, truth, 0.0).float()
     entries = F.huber_loss(outputs.float(), target, reduction="none")
-    return torch.where(labelled, entries, 0.0).sum() / labelled.sum().clamp(min=1)
+    return mean_of_labelled(entries, labelled)
