@@ -66,4 +66,4 @@ def test_the_table_has_the_score_of_the_task_and_who_wins(tmp_path: Path, task: 
     told = (tmp_path / "table.md").read_text()
     lora, full = (by_tuner[tuner]["score"][0]["value"] for tuner in ("lora", "full"))
     assert (lora < full) == (task == "continuous")
-    assert "full against lora: better in 0 of 1, worse in 1" in told
+    assert "lora against full: better in 1 of 1, worse in 0" in told
