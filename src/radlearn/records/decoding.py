@@ -64,8 +64,8 @@ class Decoded:
     mask_resized: bool = False
     sha256: str | None = None
     phash: str | None = None
-    height: int | None = None
     text: str | None = None
+    height: int | None = None
     width: int | None = None
     spacing: tuple[float, float] | None = None
     view: View = View.UNKNOWN
@@ -84,8 +84,8 @@ def decode(job: Job) -> Decoded:
         with job.image.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         phash = picture_hash(pixels.values)
-    except Exception as error:  # a hostile file may raise anything from the depth of a codec
         text = text_of(pixels)
+    except Exception as error:  # a hostile file may raise anything from the depth of a codec
         return Decoded(job.key, _reason(error, job.image))
     grey = image.astype(np.float64) / np.iinfo(image.dtype).max
     decoded = Decoded(
@@ -93,8 +93,8 @@ def decode(job: Job) -> Decoded:
         image=image,
         sha256=sha256,
         phash=phash,
-        height=height,
         text=text,
+        height=height,
         width=width,
         spacing=pixels.spacing,
         view=pixels.view,
