@@ -11,7 +11,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from radlearn.engine.folder import RunFolder
-from radlearn.engine.log import read_metrics
+from radlearn.engine.log import console, read_metrics
 from radlearn.errors import InputError
 from radlearn.evaluate import evaluate_run
 from radlearn.evaluation.settings import EvaluateConfig
@@ -56,6 +56,7 @@ class MultiLabel(PictureTask):
             uncertain = config.uncertain if split is Split.TRAIN else "ignore"
             of = examples(found, config)
             chosen[split] = of, of.any_of(found.labels(labels, uncertain))
+        _tell_of_one_class(chosen[Split.TRAIN][1], labels)
         return cls.made(config, chosen, Labels(labels))
 
     @property
@@ -101,6 +102,17 @@ class MultiLabel(PictureTask):
             save_thresholds(run.model, evaluation)
             shown = worst_mistakes(run.path, self.records[Split(split)], split)
         finetuning_page(run.path, read_metrics(run.path), evaluation, shown, run.config)
+
+
+def _tell_of_one_class(truth: np.ndarray, labels: Sequence[str]) -> None:
+    both = (truth == 1).any(axis=0) & (truth == 0).any(axis=0)
+    if lone := [name for name, there in zip(labels, both, strict=True) if not there]:
+        console.print(
+            f"of {', '.join(lone)} the training records have one class only: nothing can be "
+            "learned of it",
+            style="yellow",
+            markup=False,
+        )
 
 
 def _learnable(

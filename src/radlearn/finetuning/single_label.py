@@ -32,6 +32,11 @@ class SingleLabel(PictureTask):
     def of(cls, stores: Sequence[Store], config: FinetuneConfig) -> Self:
         if config.target is None:
             labels = config.labels or _label_names(stores, config)
+            if len(labels) < 2:
+                raise InputError(
+                    f"there is nothing to tell apart: {labels[0]} is one class; name two by "
+                    "--labels, or learn it by --task multi-label"
+                )
             chosen = choose_known(
                 stores,
                 config,
