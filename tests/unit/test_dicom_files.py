@@ -221,3 +221,18 @@ def _frames_of(decoded: str, samples: str) -> int:
     """Frames from the inventory's words, such as "ok (10, 64, 64) uint16"."""
     shape = [int(part) for part in decoded.split("(")[1].split(")")[0].split(",")]
     return shape[0] if len(shape) > (3 if float(samples) > 1 else 2) else 1
+
+
+def test_a_run_length_decoder_that_panics_is_refused_without_a_word_of_its_own(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = made(tmp_path / "a.dcm", RAMP)
+    dataset = dcmread(path)
+    dataset.file_meta.TransferSyntaxUID = RLELossless
+    high, low = b"\x81\x00" * 5, b"\x81\x00" * 2  # 128 zeros each, of a picture of 256
+    header = struct.pack("<16I", 2, 64, 64 + len(high), *[0] * 13)
+    dataset.PixelData = encapsulate([header + high + low])
+    dataset["PixelData"].is_undefined_length = True
+    dataset.save_as(path)
+    assert "PanicException" in refused(path)
+    assert capfd.readouterr() == ("", "")

@@ -1,6 +1,11 @@
 """A DICOM file's stored values, decoded only after its header's claims were checked."""
 
+import os
 import struct
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Num, UInt8
@@ -13,6 +18,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLE
 from radlearn.records.dicom_header import PIXELS, code, whole
 from radlearn.records.guard import Limits, Refusal, step
 
+SILENCE = threading.Lock()
 LITTLE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
 JP2 = b"\0\0\0\x0cjP  "
 JPEG2000 = b"\xff\x4f\xff\x51"
@@ -71,7 +77,8 @@ def frame_values(
             if bits == 1 and samples == 1 and syntax in LITTLE:
                 values, told = _bits(dataset, index, rows, columns), None
             else:
-                values, meta = decoder.as_array(dataset, index=index)
+                with _silenced() if syntax == RLELossless else nullcontext():
+                    values, meta = decoder.as_array(dataset, index=index)
                 told = meta.get("photometric_interpretation")
     except BaseException as error:
         # The run-length decoder is Rust, and its panics are no Exception.
@@ -110,6 +117,20 @@ def _check_length(dataset: Dataset, rows: int, columns: int) -> None:
     # Some writers pad; but a whole row or column too many means that rows or columns are wrong.
     if actual - expected >= max(2, expected // max(rows, columns)):
         raise Refusal(f"{actual} bytes of pixel data where its header claims {expected}")
+
+
+@contextmanager
+def _silenced() -> Iterator[None]:
+    """Rust tells its panics on the process's standard error, whatever Python catches of them."""
+    with SILENCE:  # two at once would each put back what the other one had put there
+        kept = os.dup(2)
+        try:
+            with Path(os.devnull).open("wb") as nowhere:
+                os.dup2(nowhere.fileno(), 2)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def _check_encapsulated(

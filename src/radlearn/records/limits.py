@@ -11,7 +11,7 @@ class LimitFlags:
     """What a file may claim before it is refused, checked before anything is allocated."""
 
     max_pixels: int = Limits().pixels
-    """Rows times columns of an image; more is refused."""
+    """Rows times columns of an image, or of a slice; more is refused."""
     max_bytes: int = Limits().bytes
     """Of a file, of what it unpacks to, and of its pixels; more is refused."""
 

@@ -22,9 +22,11 @@ def check_size(shape: tuple[int, ...], item_bytes: int, limits: Limits) -> None:
     said = " x ".join(map(str, shape))
     if min(shape) < 1:
         raise Refusal(f"its header claims {said} voxels")
-    if math.prod(shape) * max(item_bytes, 4) > limits.bytes:
+    slice_pixels = math.prod(sorted(shape)[-2:])
+    if slice_pixels > limits.pixels or math.prod(shape) * max(item_bytes, 4) > limits.bytes:
         raise Refusal(
-            f"its header claims {said} voxels, more than the limit of {limits.bytes} bytes"
+            f"its header claims {said} voxels, more than the limit of {limits.pixels} pixels of a "
+            f"slice or {limits.bytes} bytes"
         )
 
 
