@@ -2,17 +2,21 @@
 
 import shutil
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from radlearn.cluster import On, joined
 from radlearn.engine.log import console
 from radlearn.errors import InputError
 from radlearn.files import read_json, writable, write_json
 from radlearn.grids import table, table_translation
+from radlearn.grids.on_ray import Far, room_there
 from radlearn.grids.recipe import AnyCell, AnyRecipe, Cell, Recipe, TranslationRecipe, arguments
 from radlearn.grids.recipe_files import find_recipe, read_recipe
 from radlearn.grids.settings import CompareConfig
-from radlearn.grids.side_by_side import FOREVER, Task, alone, room, run_tasks, start
+from radlearn.grids.side_by_side import FOREVER, Begin, Task, alone, room, run_tasks, start
 from radlearn.grids.stand_ins import make_stand_in
 from radlearn.grids.table import run_of
 
@@ -30,11 +34,12 @@ def compare(config: CompareConfig) -> int:
     failed: dict[str, str] = {}
     if not config.table_only:
         _take_place(recipe, config)
-        jobs = config.jobs or (1 if _costs(recipe) else room())
-        make_backbones(recipe, config.out, jobs)
-        for cells in recipe.rounds():
-            failed |= run_cells(recipe, config.out, cells, jobs)
-            _write_table(recipe, config)
+        with ExitStack() as stack:
+            jobs, begin = _hands(recipe, config, stack)
+            make_backbones(recipe, config.out, jobs, begin)
+            for cells in recipe.rounds():
+                failed |= run_cells(recipe, config.out, cells, jobs, begin)
+                _write_table(recipe, config)
     left = [cell for cell in recipe.cells() if not _finished(config.out, cell)]
     if config.table_only or not recipe.cells():
         _write_table(recipe, config)
@@ -49,6 +54,21 @@ def compare(config: CompareConfig) -> int:
             markup=False,
         )
     return 1 if failed else 0
+
+
+def _hands(recipe: AnyRecipe, config: CompareConfig, stack: ExitStack) -> tuple[int, Begin | None]:
+    """How many runs at a time, and who begins them where it is not this machine."""
+    if config.on == "here":
+        return config.jobs or (1 if _costs(recipe) else room()), None
+    if _costs(recipe):
+        raise InputError(
+            f"{config.recipe} measures what runs cost, and nodes differ: run it without --on ray"
+        )
+    stack.enter_context(joined())
+    there = room_there()
+    jobs = config.jobs or there.jobs
+    console.print(f"on Ray: {jobs} runs at a time, {there.threads} cores each")
+    return jobs, partial(Far, there)
 
 
 def _take_place(recipe: AnyRecipe, config: CompareConfig) -> None:
@@ -81,8 +101,8 @@ def _write_table(recipe: AnyRecipe, config: CompareConfig) -> None:
         table.write_table(recipe, config.out, config.resamples, command)
 
 
-def make_backbones(recipe: AnyRecipe, out: Path, jobs: int = 1) -> None:
-    """Prepare the stores and get the backbones that are not there yet.
+def make_backbones(recipe: AnyRecipe, out: Path, jobs: int = 1, begin: Begin | None = None) -> None:
+    """Prepare the stores and get the backbones that are not there yet; see `run_tasks`.
 
     Raises:
         InputError: one of them cannot be made.
@@ -93,7 +113,7 @@ def make_backbones(recipe: AnyRecipe, out: Path, jobs: int = 1) -> None:
                 if isinstance(recipe, TranslationRecipe):
                     _prepare_pairs(out, name, values)
                 else:
-                    _prepare(out, name, values)
+                    _prepare(out, name, values, "here" if begin is None else "ray")
     if not isinstance(recipe, Recipe):
         return
     waiting = dict(recipe.backbones)
@@ -106,13 +126,17 @@ def make_backbones(recipe: AnyRecipe, out: Path, jobs: int = 1) -> None:
                 _import(out, name, ready[name])
             del waiting[name], ready[name]
         tasks = [_pretraining(out, name, values) for name, values in ready.items()]
-        _pretrain(tasks, out, jobs)
+        _pretrain(tasks, out, jobs, begin)
         for name in ready:
             del waiting[name]
 
 
 def run_cells(
-    recipe: AnyRecipe, out: Path, cells: Sequence[AnyCell], jobs: int = 1
+    recipe: AnyRecipe,
+    out: Path,
+    cells: Sequence[AnyCell],
+    jobs: int = 1,
+    begin: Begin | None = None,
 ) -> dict[str, str]:
     """Run the cells that are not finished yet, but for those that another process is working on.
 
@@ -120,7 +144,7 @@ def run_cells(
         What went wrong, in a line, by the name of the cell.
     """
     tasks = [_task(recipe, out, cell) for cell in cells]
-    return run_tasks(tasks, out, jobs, apart=_costs(recipe))
+    return run_tasks(tasks, out, jobs, _costs(recipe), begin)
 
 
 def _costs(recipe: AnyRecipe) -> bool:
@@ -143,7 +167,7 @@ def _store(out: Path, name: str) -> str:
     return str(out / "stores" / name)
 
 
-def _prepare(out: Path, name: str, values: dict[str, Any]) -> None:
+def _prepare(out: Path, name: str, values: dict[str, Any], on: On) -> None:
     values = dict(values)
     linked = [_store(out, other) for other in values.pop("link", [])]
     if "stand_in" in values:
@@ -151,7 +175,8 @@ def _prepare(out: Path, name: str, values: dict[str, Any]) -> None:
         make_stand_in(values.pop("stand_in"), source)
         values["source"] = str(source)
     given = [values.pop("layout"), values.pop("source"), _store(out, name), *arguments(values)]
-    start("prepare", [*given, *(["--link", *linked] if linked else [])])
+    given += ["--link", *linked] if linked else []
+    start("prepare", [*given, *(["--on", on] if on != "here" else [])])
 
 
 def _prepare_pairs(out: Path, name: str, values: dict[str, Any]) -> None:
@@ -180,10 +205,10 @@ def _pretraining(out: Path, name: str, values: dict[str, Any]) -> Task:
     return Task(f"backbone-{name}", f"backbone-{name}", "pretrain", given, run)
 
 
-def _pretrain(tasks: Sequence[Task], out: Path, jobs: int) -> None:
+def _pretrain(tasks: Sequence[Task], out: Path, jobs: int, begin: Begin | None) -> None:
     """See that all backbones are there; one that another process makes is waited for."""
     while left := [task for task in tasks if not task.finished]:
-        failed = run_tasks(left, out, min(jobs, len(left)))
+        failed = run_tasks(left, out, min(jobs, len(left)), begin=begin)
         for name, line in failed.items():
             raise InputError(f"{name} could not be made: {line}")
         for task in left:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from radlearn.cluster import On
 from radlearn.errors import InputError
 
 Scale = Literal["paper", "tiny"]
@@ -31,6 +32,8 @@ class CompareConfig:
     """Only the cells of these values of the grid, such as: nih lora 1%."""
     jobs: int | None = None
     """Runs side by side; default: as many as have room, 1 on a GPU or where costs are measured."""
+    on: On = "here"
+    """ray: runs go to the nodes of a Ray cluster, see docs/scale.md."""
     resamples: int = 2000
     """Bootstrap resamples of the test patients, or of their slices."""
     table_only: bool = False

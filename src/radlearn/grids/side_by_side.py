@@ -10,7 +10,9 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import IO, Protocol
 
 from filelock import FileLock, Timeout
 
@@ -44,6 +46,22 @@ class Task:
     @property
     def finished(self) -> bool:
         return (self.run / "results.json").exists()
+
+
+class Working(Protocol):
+    """A task that somebody works on, as `subprocess.Popen` has it; it may be on another machine."""
+
+    stdin: IO[bytes] | None
+    returncode: int | None
+
+    def poll(self) -> int | None: ...
+    def terminate(self) -> None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def kill(self) -> None: ...
+
+
+Begin = Callable[[Task, Path], Working]
+"""How a task is begun, all it says going to a log."""
 
 
 @contextmanager
@@ -90,7 +108,13 @@ def room() -> int:
     return max(1, all_cores() // threads_each())
 
 
-def run_tasks(tasks: Sequence[Task], out: Path, jobs: int, apart: bool = False) -> dict[str, str]:
+def run_tasks(
+    tasks: Sequence[Task],
+    out: Path,
+    jobs: int,
+    apart: bool = False,
+    begin: Begin | None = None,
+) -> dict[str, str]:
     """Do the tasks that are not finished and that no other process has in its hands.
 
     A task that fails leaves the others as they are.
@@ -98,13 +122,14 @@ def run_tasks(tasks: Sequence[Task], out: Path, jobs: int, apart: bool = False) 
     Args:
         jobs: how many at a time; 1 does them in this process, unless `apart`.
         apart: each in a process of its own, whose memory can be measured.
+        begin: hands a task to another machine; default: they are done on this one.
 
     Returns:
         What went wrong, in a line, by the name of the task.
     """
-    if jobs == 1 and not apart:
+    if jobs == 1 and not apart and begin is None:
         return _in_turn(tasks, out)
-    return _SideBySide(tasks, out, jobs).run()
+    return _SideBySide(tasks, out, jobs, begin or partial(_here, jobs)).run()
 
 
 def _in_turn(tasks: Sequence[Task], out: Path) -> dict[str, str]:
@@ -133,11 +158,26 @@ def _tell(number: int, of: int, name: str, what: str) -> None:
     console.print(f"[{number}/{of}] {name}: {what}", markup=False)
 
 
+def _here(jobs: int, task: Task, log: Path) -> Working:
+    """A task in a process of this machine, with its share of the cores."""
+    threads = str(max(1, all_cores() // jobs))
+    told = {name: os.environ.get(name, threads) for name in THREADS}
+    with log.open("ab") as file:
+        return subprocess.Popen(
+            [*WORKER, str(task.run), task.command, *task.arguments],
+            stdin=subprocess.PIPE,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env=os.environ | told,
+            start_new_session=True,  # Ctrl-C is told once, by this process
+        )
+
+
 @dataclass
 class _Running:
     task: Task
     number: int
-    process: "subprocess.Popen[bytes]"
+    process: Working
     log: Path
     since: float
     lock: AbstractContextManager[bool]
@@ -146,10 +186,11 @@ class _Running:
 class _SideBySide:
     """Tasks in processes; each writes to a log of its own, and a line here says how it ended."""
 
-    def __init__(self, tasks: Sequence[Task], out: Path, jobs: int) -> None:
+    def __init__(self, tasks: Sequence[Task], out: Path, jobs: int, begin: Begin) -> None:
         self.tasks = tasks
         self.out = out
         self.jobs = jobs
+        self.begin = begin
         self.running: list[_Running] = []
         self.failed: dict[str, str] = {}
 
@@ -175,23 +216,10 @@ class _SideBySide:
             log = self.out / "logs" / f"{task.name}.txt"
             log.parent.mkdir(exist_ok=True)
             self.running.append(
-                _Running(task, number, self._process(task, log), log, time.monotonic(), lock)
+                _Running(task, number, self.begin(task, log), log, time.monotonic(), lock)
             )
             stack.pop_all()
         _tell(number, len(self.tasks), task.name, "begun")
-
-    def _process(self, task: Task, log: Path) -> "subprocess.Popen[bytes]":
-        threads = str(max(1, all_cores() // self.jobs))
-        told = {name: os.environ.get(name, threads) for name in THREADS}
-        with log.open("ab") as file:
-            return subprocess.Popen(
-                [*WORKER, str(task.run), task.command, *task.arguments],
-                stdin=subprocess.PIPE,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                env=os.environ | told,
-                start_new_session=True,  # Ctrl-C is told once, by this process
-            )
 
     def _until(self, enough: Callable[[], bool]) -> None:
         while not enough():
@@ -203,6 +231,7 @@ class _SideBySide:
     def _end(self, one: _Running) -> None:
         self._let_go(one)
         status = one.process.returncode
+        assert status is not None
         if status == 0 and one.task.finished:
             what = f"finished in {time.monotonic() - one.since:.0f} s"
         else:
@@ -212,8 +241,8 @@ class _SideBySide:
 
     def _let_go(self, one: _Running) -> None:
         self.running.remove(one)
-        assert one.process.stdin is not None
-        one.process.stdin.close()
+        if one.process.stdin is not None:
+            one.process.stdin.close()
         one.lock.__exit__(None, None, None)
 
     def _stop(self) -> None:

@@ -29,6 +29,8 @@ from radlearn.records.record import MaskSource, View
 
 TASK_IMAGES = 4
 TASKS_AHEAD = 4  # a worker; bounds what waits in memory
+CRASHED = "its decoder crashed: the file is damaged or hostile"
+NO_MEMORY = "memory ran out while decoding: use fewer --workers or a lower --max-pixels"
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,8 @@ class Decoded:
     Attributes:
         height, width: of the source, pixels.
         spacing: millimetres between rows and between columns of the source, where it says so.
-        mask_resized: the mask was drawn in another resolution than its image.
         text: why it may show text that was burnt into it.
+        mask_resized: the mask was drawn in another resolution than its image.
         grey, grey_squared: sums over the square of values scaled to [0, 1].
     """
 
@@ -161,9 +163,7 @@ class Decoder:
             try:
                 results = future.result()
             except MemoryError:
-                raise InputError(
-                    "memory ran out while decoding: use fewer --workers or a lower --max-pixels"
-                ) from None
+                raise InputError(NO_MEMORY) from None
             except BrokenProcessPool:
                 self._stop()
                 results = [self._alone(job) for job in task]
@@ -189,7 +189,7 @@ class Decoder:
             return self._pool.submit(_decode_all, (job,)).result()[0]
         except BrokenProcessPool:
             self._stop()
-            return Decoded(job.key, "its decoder crashed: the file is damaged or hostile")
+            return Decoded(job.key, CRASHED)
 
     def _stop(self) -> None:
         if self._pool is not None:

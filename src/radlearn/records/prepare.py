@@ -18,6 +18,7 @@ from radlearn.errors import InputError
 from radlearn.files import writable
 from radlearn.records.burnt_in import LIST
 from radlearn.records.decoding import Decoder, Job
+from radlearn.records.far_decoding import FarDecoder
 from radlearn.records.finish import Person, finish, seal, write_set_aside
 from radlearn.records.keys import read_key, store_key
 from radlearn.records.limits import LimitFlags
@@ -40,8 +41,8 @@ class PrepareSummary:
         splits: split to its number of records and patients, and its fingerprint.
         mask_names: classes of the masks.
         masks_resized: masks that were drawn in another resolution than their images.
-        joined: patients that were several in the source or share a picture with a linked store.
         may_show_text: images that may show text that was burnt into them.
+        joined: patients that were several in the source or share a picture with a linked store.
         finished_before: shards that an earlier, interrupted call had finished.
         too_many_bad: more was set aside than `max_bad` allows.
     """
@@ -56,8 +57,8 @@ class PrepareSummary:
     patients: int
     splits: dict[str, dict[str, Any]]
     set_aside: list[SetAside]
-    joined: int
     may_show_text: int
+    joined: int
     finished_before: int
     too_many_bad: bool
 
@@ -195,7 +196,8 @@ class _Building:
 
     def build(self, records: Iterable[SourceRecord], ticker: Ticker) -> None:
         unique = self._unique(records)
-        with Decoder(self.config.workers) as decoder:
+        far = self.config.on == "ray"
+        with FarDecoder() if far else Decoder(self.config.workers) as decoder:
             while chunk := list(islice(unique, SHARD_SIZE)):
                 set_aside = self.parts.finished(self.shards, chunk)
                 if set_aside is not None:
@@ -222,7 +224,7 @@ class _Building:
             self.set_aside.append(SetAside(self._path(record), reason))
 
     def _shard(
-        self, chunk: Sequence[SourceRecord], decoder: Decoder, ticker: Ticker
+        self, chunk: Sequence[SourceRecord], decoder: Decoder | FarDecoder, ticker: Ticker
     ) -> list[SetAside]:
         self.parts.forget(self.shards)
         rows: list[dict[str, Any]] = []
@@ -329,9 +331,9 @@ def _summary(config: PrepareConfig, finished_before: int) -> PrepareSummary:
         patients=info["patients"],
         splits=info["splits"],
         set_aside=set_aside,
+        may_show_text=info.get("may_show_text", 0),
         joined=len(info["joined_patients"]),
         finished_before=finished_before,
-        may_show_text=info.get("may_show_text", 0),
         too_many_bad=config.max_bad is not None and len(set_aside) > config.max_bad,
     )
 

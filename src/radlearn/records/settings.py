@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from radlearn.cluster import On
 from radlearn.datasets.options import LayoutOptions
 from radlearn.errors import InputError
 from radlearn.files import resolved, spelled
@@ -65,6 +66,8 @@ class PrepareConfig:
     """File with the key that hashes patient ids; default: a new random one."""
     workers: int = field(default_factory=all_cores)
     """Processes that decode; 0: this one."""
+    on: On = "here"
+    """ray: files are decoded on all nodes of a Ray cluster, see docs/scale.md."""
     max_bad: int | None = None
     """More files set aside than this fail the command, after the store is made."""
     limits: Annotated[LimitFlags, tyro.conf.OmitArgPrefixes] = field(default_factory=LimitFlags)
