@@ -10,6 +10,7 @@ import numpy as np
 
 from radlearn.errors import InputError
 from radlearn.evaluate import Kind
+from radlearn.evaluation.heads import comparison_head, evaluation_head
 from radlearn.evaluation.settings import EvaluateConfig
 from radlearn.files import write_json
 from radlearn.metrics import calibration
@@ -21,7 +22,7 @@ from radlearn.metrics.classification import (
     unmeasurable,
 )
 from radlearn.metrics.differences import difference, refuse_unless_same, score
-from radlearn.metrics.finished import fingerprint_of, names_of, one_fingerprint, refuse_single
+from radlearn.metrics.finished import refuse_single
 from radlearn.metrics.measured import Measured, measured_labels
 from radlearn.metrics.predictions import Predictions, of_split, predictions_of, read_predictions
 from radlearn.metrics.statistics import (
@@ -71,12 +72,7 @@ def score_labels(run: Path, config: EvaluateConfig) -> dict[str, Any]:
         for at, name in enumerate(scored.labels)
     }
     evaluation = {
-        "format": 1,
-        "run": run.resolve().name,
-        "fingerprint": fingerprint_of(run, config.split),
-        "records": len(scored.ids),
-        "patients": resamples.patients,
-        "config": {key: asdict(config)[key] for key in ("split", "resamples", "seed", "rule")},
+        **evaluation_head(run, config, len(scored.ids), resamples.patients, "rule"),
         "labels": labels,
         "mean": {
             "labels": [name for name in scored.labels if labels[name]["reason"] is None],
@@ -168,18 +164,12 @@ def compare_labels(runs: Sequence[Path], config: EvaluateConfig) -> dict[str, An
     predictions = [one.only(labels) for one in predictions]
     for run, other in zip(runs, predictions, strict=True):
         refuse_unless_same(runs[0], run, predictions[0], other)
-    fingerprint = one_fingerprint(runs, config.split)
     resamples = bootstrap_patients(predictions[0].patients, config.resamples, config.seed)
-    scored = [score(one, resamples) for one in predictions]
-    names = names_of(runs)
+    head = comparison_head(runs, config, len(predictions[0].ids), resamples.patients)
+    scored, names = [score(one, resamples) for one in predictions], head["runs"]
     return {
-        "format": 1,
-        "runs": names,
+        **head,
         "labels": labels,
-        "fingerprint": fingerprint,
-        "records": len(predictions[0].ids),
-        "patients": resamples.patients,
-        "config": {key: asdict(config)[key] for key in ("split", "resamples", "seed")},
         "pairs": [
             {"first": names[i], "second": names[j]} | difference(scored[i], scored[j])
             for i, j in combinations(range(len(runs)), 2)

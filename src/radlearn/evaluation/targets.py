@@ -1,7 +1,6 @@
 """Scores of runs that learned one class, one level of a scale, or a number a picture."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -10,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from radlearn.evaluate import Kind
+from radlearn.evaluation.heads import comparison_head, evaluation_head
 from radlearn.evaluation.labels import measured as measured_labels
 from radlearn.evaluation.labels import score_labels
 from radlearn.evaluation.settings import EvaluateConfig
 from radlearn.files import write_json
 from radlearn.metrics.confusion import confusion
 from radlearn.metrics.differences import refuse_unless_same
-from radlearn.metrics.finished import fingerprint_of, names_of, one_fingerprint, refuse_single
+from radlearn.metrics.finished import refuse_single
 from radlearn.metrics.measured import Measured, Rows
 from radlearn.metrics.statistics import Resamples, bootstrap_patients, everything_once
 from radlearn.metrics.target_tables import print_target_differences, print_targets
@@ -30,7 +30,6 @@ from radlearn.metrics.targets import (
 )
 from radlearn.report.finetuning_targets import differences_section, side_by_side
 
-SETTINGS = ("split", "resamples", "seed")
 MOST_POINTS = 1000
 """Of a plot of predicted against true numbers."""
 
@@ -49,14 +48,7 @@ def score_targets(run: Path, config: EvaluateConfig, task: str) -> dict[str, Any
     """
     answers = answers_of(run, task, config.split)
     resamples = bootstrap_patients(answers.patients, config.resamples, config.seed)
-    found: dict[str, Any] = {
-        "format": 1,
-        "run": run.resolve().name,
-        "fingerprint": fingerprint_of(run, config.split),
-        "records": len(answers.ids),
-        "patients": resamples.patients,
-        "config": {key: asdict(config)[key] for key in SETTINGS},
-    }
+    found = evaluation_head(run, config, len(answers.ids), resamples.patients)
     if task == "single-label":
         found = score_labels(run, config)
     found |= {"task": task, "scores": intervals_of(answers, resamples)}
@@ -85,17 +77,12 @@ def compare_targets(runs: Sequence[Path], config: EvaluateConfig, task: str) -> 
     answers = [answers_of(run, task, config.split) for run in runs]
     for run, other in zip(runs, answers, strict=True):
         refuse_unless_same(runs[0], run, answers[0].as_predictions(), other.as_predictions())
-    fingerprint = one_fingerprint(runs, config.split)
     resamples = bootstrap_patients(answers[0].patients, config.resamples, config.seed)
-    names = names_of(runs)
+    head = comparison_head(runs, config, len(answers[0].ids), resamples.patients)
+    names = head["runs"]
     return {
-        "format": 1,
+        **head,
         "task": task,
-        "runs": names,
-        "fingerprint": fingerprint,
-        "records": len(answers[0].ids),
-        "patients": resamples.patients,
-        "config": {key: asdict(config)[key] for key in SETTINGS},
         "pairs": [
             {
                 "first": names[i],

@@ -1,15 +1,15 @@
 """What a finished segmentation is worth, and which of two is better, on the same records."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from radlearn.evaluate import Kind
+from radlearn.evaluation.heads import comparison_head, evaluation_head
 from radlearn.evaluation.settings import EvaluateConfig
 from radlearn.files import write_json
-from radlearn.metrics.finished import fingerprint_of, names_of, one_fingerprint, refuse_single
+from radlearn.metrics.finished import refuse_single
 from radlearn.metrics.mask_scores import (
     difference_over,
     mask_scores_of,
@@ -22,7 +22,6 @@ from radlearn.metrics.statistics import bootstrap_patients
 from radlearn.report.page import Section
 from radlearn.report.segmentation import differences_section, side_by_side
 
-SETTINGS = ("split", "resamples", "seed")
 ELSEWHERE = "on"
 """Folder of a run for what it answered on other stores."""
 
@@ -43,13 +42,9 @@ def evaluate_segmentation(run: Path, config: EvaluateConfig) -> dict[str, Any]:
     found = score_over(scored, resamples)
     there, drawn = scored.truth > 0, scored.predicted > 0
     evaluation = {
-        "format": 1,
+        **evaluation_head(run, config, len(scored.ids), resamples.patients),
         "task": "segmentation",
         "run": _name(run),
-        "fingerprint": fingerprint_of(run, config.split),
-        "records": len(scored.ids),
-        "patients": resamples.patients,
-        "config": {key: asdict(config)[key] for key in SETTINGS},
         "classes": {
             name: {
                 "positives": int(there[:, at].sum()),
@@ -80,9 +75,9 @@ def compare_segmentations(runs: Sequence[Path], config: EvaluateConfig) -> dict[
     scored = [mask_scores_of(run, config.split) for run in runs]
     for run, other in zip(runs, scored, strict=True):
         refuse_unless_same(runs[0], run, scored[0], other)
-    fingerprint = one_fingerprint(runs, config.split)
-    names = names_of(runs)
     resamples = bootstrap_patients(scored[0].patients, config.resamples, config.seed)
+    head = comparison_head(runs, config, len(scored[0].ids), resamples.patients)
+    names = head["runs"]
     pairs = []
     for i, j in combinations(range(len(runs)), 2):
         found = difference_over(scored[i], scored[j], resamples)
@@ -92,16 +87,7 @@ def compare_segmentations(runs: Sequence[Path], config: EvaluateConfig) -> dict[
         }
         mean = {measure: rows[-1] for measure, rows in found.items()}
         pairs.append({"first": names[i], "second": names[j], "classes": classes, "mean": mean})
-    return {
-        "format": 1,
-        "task": "segmentation",
-        "runs": names,
-        "fingerprint": fingerprint,
-        "records": len(scored[0].ids),
-        "patients": resamples.patients,
-        "config": {key: asdict(config)[key] for key in SETTINGS},
-        "pairs": pairs,
-    }
+    return {**head, "task": "segmentation", "pairs": pairs}
 
 
 def measured(run: Path, config: EvaluateConfig) -> Measured:

@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from radlearn.models.critics import critic
+from radlearn.models.autoencoder import SIZES
+from radlearn.models.critics import critic, multiscale_critic
 from radlearn.models.losses import judged, looks_made, looks_real
 from radlearn.records.batches import Batch
 
@@ -68,3 +69,22 @@ class Host:
     needs: frozenset[str] = ONE_WAY
     dims: tuple[int, ...] = (2, 3)
     translating: Callable[[Networks], nn.Module] = lambda nets: nets["G_ab"]
+
+
+def of_autoencoders(
+    network: Callable[[int, int, int, int], nn.Module],
+    terms: Callable[[Networks, Batch], tuple[Terms, Fakes]],
+) -> Host:
+    """A host of two autoencoders, as MUNIT and UNIT are: in 2-D, both ways, judged on every scale.
+
+    Args:
+        network: (channels in, channels out, width, blocks) to a generator.
+        terms: see `Losses.generator`.
+    """
+
+    def generator(size: str, channels_in: int, channels_out: int, dims: int) -> nn.Module:
+        width, blocks = SIZES[size]
+        return network(channels_in, channels_out, width, blocks)
+
+    losses = Losses(terms, weight_decay=1e-4)
+    return Host(generator, multiscale_critic, losses, needs=BOTH_WAYS, dims=(2,))

@@ -9,9 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from radlearn.generators.host import BOTH_WAYS, Fakes, Host, Losses, Networks, Terms
-from radlearn.models.autoencoder import SIZES, Encoder, kaiming, painter
-from radlearn.models.critics import multiscale_critic
+from radlearn.generators.host import Fakes, Networks, Terms, of_autoencoders
+from radlearn.models.autoencoder import Encoder, kaiming, painter
 from radlearn.models.layers import ResidualBlock, at_least_float32
 from radlearn.models.losses import as_it_stands, l1_loss, looks_real
 from radlearn.records.batches import Batch
@@ -76,16 +75,4 @@ def generator_terms(nets: Networks, batch: Batch) -> tuple[Terms, Fakes]:
     return terms, {"a": fake_a, "b": fake_b}
 
 
-def unit(size: str, channels_in: int, channels_out: int, dims: int) -> Unit:
-    """The generator at a size of `SIZES`; `dims` is 2."""
-    width, blocks = SIZES[size]
-    return Unit(channels_in, channels_out, width, blocks)
-
-
-HOST = Host(
-    unit,
-    multiscale_critic,
-    Losses(generator_terms, weight_decay=1e-4),
-    needs=BOTH_WAYS,
-    dims=(2,),
-)
+HOST = of_autoencoders(Unit, generator_terms)

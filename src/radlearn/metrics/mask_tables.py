@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 
 from radlearn.metrics.mask_scores import MEASURES
-from radlearn.metrics.tables import measured, p_text, plain_table
+from radlearn.metrics.tables import measured, plain_table, print_pairs
 
 EMPTY = (
     "Both masks empty: Dice and IoU 1; one of them: 0. HD95 over records where neither is empty."
@@ -56,21 +55,17 @@ def print_masks(evaluation: Mapping[str, Any], console: Console | None = None) -
 
 def print_differences(comparison: Mapping[str, Any], console: Console | None = None) -> None:
     """Print what `compare_segmentations` returned, a table a pair of runs."""
-    console = console or Console()
-    for pair in comparison["pairs"]:
-        table = plain_table(
-            ("", "difference", "p", "p, Holm"),
-            f"{pair['second']} less {pair['first']} (of HD95 less is better)",
-            f"the same {comparison['records']} records of {comparison['patients']} patients; p by "
-            "paired bootstrap over patients; Holm: over the classes; * no resample differs",
-        )
-        for name, one in difference_rows(pair):
-            table.add_row(
-                escape(name),
-                measured(one["difference"], "+" + form_of(one["measure"])),
-                *(p_text(one[key]) for key in ("p", "p_holm")),
-            )
-        console.print(table, "", sep="\n")
+    caption = (
+        f"the same {comparison['records']} records of {comparison['patients']} patients; p by "
+        "paired bootstrap over patients; Holm: over the classes; * no resample differs"
+    )
+    print_pairs(
+        comparison,
+        "HD95",
+        lambda _: caption,
+        lambda pair: [(name, one, form_of(one["measure"])) for name, one in difference_rows(pair)],
+        console,
+    )
 
 
 def difference_rows(pair: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:

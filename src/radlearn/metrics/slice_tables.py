@@ -1,13 +1,13 @@
 """Scores of translations and their differences as tables for a terminal of 80 columns."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 
 from radlearn.metrics.slice_scores import MEASURES, SCORES
-from radlearn.metrics.tables import measured, p_text, plain_table
+from radlearn.metrics.tables import measured, plain_table, print_pairs
 
 MOST_PATIENTS = 12
 """With more, the terminal has what holds over all of them; evaluation.json has each."""
@@ -43,19 +43,22 @@ def print_translation(evaluation: Mapping[str, Any], console: Console | None = N
 
 def print_differences(comparison: Mapping[str, Any], console: Console | None = None) -> None:
     """Print what `compare_translations` returned, a table a pair of runs."""
-    console = console or Console()
-    for pair in comparison["pairs"]:
-        table = plain_table(
-            ("", "difference", "p", "p, Holm"),
-            f"{pair['second']} less {pair['first']} (of NMAE less is better)",
-            f"the same {comparison['slices']} slices of {comparison['patients']} patients. "
-            f"{pair['intervals']} Holm: adjusted over the scores; of patients, over the patients",
-        )
-        for name, found in pair["scores"].items():
-            rows = {SCORES[name]: found["overall"]}
-            if 1 < len(found["patients"]) <= MOST_PATIENTS:
-                rows |= {f"  {patient}": one for patient, one in found["patients"].items()}
-            for title, one in rows.items():
-                cells = (p_text(one[key]) for key in ("p", "p_holm"))
-                table.add_row(escape(title), measured(one, "+" + form_of(name)), *cells)
-        console.print(table, "", sep="\n")
+    same = f"the same {comparison['slices']} slices of {comparison['patients']} patients."
+    print_pairs(
+        comparison,
+        "NMAE",
+        lambda pair: (
+            f"{same} {pair['intervals']} Holm: adjusted over the scores; of patients, "
+            "over the patients"
+        ),
+        _difference_rows,
+        console,
+    )
+
+
+def _difference_rows(pair: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any], str]]:
+    for name, found in pair["scores"].items():
+        yield SCORES[name], found["overall"], form_of(name)
+        if 1 < len(found["patients"]) <= MOST_PATIENTS:
+            for patient, one in found["patients"].items():
+                yield f"  {patient}", one, form_of(name)

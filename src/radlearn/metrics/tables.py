@@ -1,6 +1,6 @@
 """Scores and differences as tables for a terminal of 80 columns."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from rich import box
@@ -98,4 +98,31 @@ def print_comparison(comparison: Mapping[str, Any], console: Console | None = No
         table.add_section()
         name = f"mean of {len(mean['labels'])}"
         table.add_row(name, measured(mean["difference"], "+.3f"), p_text(mean["p_bootstrap"]))
+        console.print(table, "", sep="\n")
+
+
+def print_pairs(
+    comparison: Mapping[str, Any],
+    less_is_better: str,
+    caption: Callable[[Mapping[str, Any]], str],
+    rows: Callable[[Mapping[str, Any]], Iterable[tuple[str, Mapping[str, Any], str]]],
+    console: Console | None = None,
+) -> None:
+    """Print differences of runs that have scores of several kinds, a table a pair of runs.
+
+    Args:
+        less_is_better: the score of which that is true.
+        caption: of a pair, below its table.
+        rows: of a pair: what a row is called, its "difference", "p" and "p_holm", and its digits.
+    """
+    console = console or Console()
+    for pair in comparison["pairs"]:
+        table = plain_table(
+            ("", "difference", "p", "p, Holm"),
+            f"{pair['second']} less {pair['first']} (of {less_is_better} less is better)",
+            caption(pair),
+        )
+        for name, one, form in rows(pair):
+            cells = (p_text(one[key]) for key in ("p", "p_holm"))
+            table.add_row(escape(name), measured(one["difference"], f"+{form}"), *cells)
         console.print(table, "", sep="\n")
