@@ -12,8 +12,9 @@ from radlearn.adapters.several import Several
 from radlearn.adapters.tuner import is_head
 from radlearn.errors import InputError
 
-TUNERS = {"chest": "lora", "skull": "lora-all", "hand": "pissa", "knee": "ia3", "hip": "prompt"}
-LABELS = {"chest": 3, "skull": 2, "hand": 3, "knee": 4, "hip": 3}
+TUNERS = {"chest": "lora", "skull": "lora-all", "toe": "full", "hand": "pissa", "rib": "bias"}
+TUNERS |= {"knee": "ia3", "hip": "prompt"}
+LABELS = {"chest": 3, "skull": 2, "toe": 2, "hand": 3, "rib": 3, "knee": 4, "hip": 3}
 
 
 def plain(labels: int = 3) -> nn.Module:
@@ -53,11 +54,11 @@ def test_every_image_of_a_batch_has_an_adapter_of_its_own(
     tuned: dict[str, tuple[nn.Module, Path]],
 ) -> None:
     several = Several(plain(), folders(tuned))
-    names = ["chest", "hand", "skull", "hip", "hand", "knee"]
-    found = several.logits(images(6), names)
+    names = ["chest", "hand", "toe", "skull", "hip", "hand", "rib", "knee"]
+    found = several.logits(images(8), names)
     for at, name in enumerate(names):
         with torch.no_grad():
-            expected = tuned[name][0](images(6)[at : at + 1])[0]
+            expected = tuned[name][0](images(8)[at : at + 1])[0]
         torch.testing.assert_close(found[at], expected, rtol=1e-5, atol=1e-5)
     assert several.labels("hand") == ("hand 0", "hand 1", "hand 2")
 

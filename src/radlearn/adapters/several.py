@@ -22,6 +22,9 @@ from radlearn.models.weights import load_backbone, read_safetensors
 ROWS_OF_ITS_OWN = ("lora", "lora-all", "rslora", "pissa", "olora", "orthogonal", "mica")
 """Tuners that are plain LoRA on disk: peft tells the rows of a batch apart for these."""
 
+OVERWRITING = ("full", "bias", "norm")
+"""Tuners that change the backbone's own weights: of these they have a copy, and share the rest."""
+
 
 class Several:
     """One backbone and any number of adapters that were trained on it, each with its own head.
@@ -52,7 +55,11 @@ class Several:
             plain = _plain(backbone, self.facts[name], folder, shared)
             shared = shared or plain
             tuner = self.tuner(name)
-            self.models[name] = ADAPTERS[tuner].load(_sharing(plain), folder).eval()
+            if tuner in OVERWRITING:
+                self.models[name] = ADAPTERS[tuner].load(copy.deepcopy(plain), folder).eval()
+                _share(self.models[name], shared)
+            else:
+                self.models[name] = ADAPTERS[tuner].load(_sharing(plain), folder).eval()
         assert shared is not None
         self.mixed = [name for name in self.names if self.tuner(name) in ROWS_OF_ITS_OWN]
         self.together = _together(shared, {name: adapters[name] for name in self.mixed})
