@@ -18,7 +18,7 @@ from radlearn.records.reports import clean_report
 REPORT_LIMIT = 1 << 20  # bytes of one XML file; the published ones have under 10 KiB
 ARCHIVE_LIMIT = 2 << 30  # bytes unpacked; the published archive has 20 MiB
 NAME_LIMIT = 1 << 16  # bytes of a member's name, which tarfile reads whole
-LONG_NAMES = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
+LONG_NAMES: tuple[bytes, ...] = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
 LONG_NAMES += (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 HOLDING = "NLMCXR_reports.tgz or its unpacked XML files"
 IMAGE_FOLDERS = ("", "images", "NLMCXR_png", "png")
