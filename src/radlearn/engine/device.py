@@ -3,12 +3,15 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from accelerate import PartialState
 from torch import Tensor
 
+from radlearn.engine.log import console
 from radlearn.engine.names import DeviceName, PrecisionName
 from radlearn.errors import InputError
 
@@ -16,15 +19,24 @@ from radlearn.errors import InputError
 # the last 1024: gigabytes that are not used again.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
 
+PATIENCE = timedelta(hours=6)
+"""How long processes wait for each other: one may train a tokenizer meanwhile. Where one dies, the
+launcher ends the others."""
+
 
 @dataclass(frozen=True)
 class Compute:
-    """Where the work runs, in what precision, and which process of how many this is."""
+    """Where the work runs, in what precision, and which process of how many this is.
+
+    Attributes:
+        sharded: each process keeps its part of the weights that train (FSDP), not all of them.
+    """
 
     device: torch.device
     bfloat16: bool
     rank: int = 0
     world: int = 1
+    sharded: bool = False
 
     @property
     def is_main(self) -> bool:
@@ -68,7 +80,24 @@ def compute(device: DeviceName = "auto", precision: PrecisionName = "auto") -> C
     }
     if not here.get(device, True):
         raise InputError(f"no {device} device was found on this machine; leave --device at auto")
-    state = PartialState(cpu=device == "cpu")
+    launched = "LOCAL_RANK" in os.environ
+    if launched and device == "mps":
+        raise InputError("several processes train on cuda or cpu, not mps; give another --device")
+    alone_on_cpu = launched and not torch.cuda.is_available()
+    waiting = {"timeout": PATIENCE} if launched else {}
+    state = PartialState(cpu=device == "cpu" or alone_on_cpu, **waiting)
     chosen = state.device if device in ("auto", state.device.type) else torch.device(device)
     wanted = precision == "bfloat16" or (precision == "auto" and has_bfloat16(chosen))
-    return Compute(chosen, wanted, state.process_index, state.num_processes)
+    if state.num_processes == 1:
+        return Compute(chosen, wanted)
+    console.quiet = not state.is_main_process
+    everywhere = torch.tensor(int(wanted), device=state.device)
+    dist.all_reduce(everywhere, dist.ReduceOp.MIN)
+    sharded = os.environ.get("ACCELERATE_USE_FSDP", "").lower() in ("1", "true")
+    return Compute(
+        torch.device("cpu") if chosen.type == "cpu" else chosen,
+        bool(everywhere),
+        state.process_index,
+        state.num_processes,
+        sharded,
+    )

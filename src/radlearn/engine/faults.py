@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from radlearn.engine.log import console
 from radlearn.engine.names import OnFault
 from radlearn.errors import InputError
-from radlearn.records.batches import Batch
 
 REMEMBERED = 64  # norms of earlier updates that a norm is compared with
 ENOUGH = 32  # of them, before any norm counts as one that explodes
@@ -124,7 +123,8 @@ def gradient_norm(parameters: Sequence[nn.Parameter]) -> Float[Tensor, ""]:
     gradients = [p.grad for p in parameters if p.grad is not None]
     if not gradients:
         return torch.zeros(())
-    return nn.utils.get_total_norm(gradients)
+    norm = nn.utils.get_total_norm(gradients)
+    return norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # of sharded gradients
 
 
 class Before:
@@ -144,10 +144,13 @@ def refuse_fault(
     watch: Watch,
     skipped: int,
     on_fault: OnFault,
-    make_batch: Callable[[int], Batch],
+    ids: Callable[[int], Sequence[str]],
     nets: Mapping[str, nn.Module],
 ) -> None:
     """Say what was skipped where an update went wrong.
+
+    Args:
+        ids: of the records of a step.
 
     Raises:
         InputError: nothing may be skipped, too much was, or the weights of `nets` are no numbers
@@ -156,8 +159,7 @@ def refuse_fault(
     fault = watch.fault()
     if fault is None:
         return
-    ids = ", ".join(map(str, make_batch(fault.step - 1).get("ids", ())[:8]))
-    what = f"{fault.what} at step {fault.step} (records {ids})"
+    what = f"{fault.what} at step {fault.step} (records {', '.join(ids(fault.step)[:8])})"
     broken = [name for name, net in nets.items() if on_fault == "skip" and not _finite(net)]
     if broken:
         raise InputError(

@@ -4,14 +4,13 @@ import math
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from radlearn.engine.device import Compute
@@ -26,6 +25,8 @@ from radlearn.engine.faults import (
 from radlearn.engine.folder import RunFolder
 from radlearn.engine.log import Metrics, progress
 from radlearn.engine.names import OnFault
+from radlearn.engine.processes import main_first, of_all, of_main, said_once, summed
+from radlearn.engine.shares import ALONE, Agreed, Tell, agree, objective
 from radlearn.engine.state import load_best, load_state, save_state
 from radlearn.errors import InputError
 from radlearn.files import replacing
@@ -97,6 +98,13 @@ class _Window:
     counts: dict[str, int] = field(default_factory=dict)
     skipped: int = 0
 
+    def share(self, here: Compute) -> None:
+        """Make the sums of every process the mean over the processes."""
+        if here.world > 1:
+            names = sorted(self.sums)
+            sums = summed(here, [float(self.sums[name]) for name in names])
+            self.sums = {name: total / here.world for name, total in zip(names, sums, strict=True)}
+
     def add(self, terms: Mapping[str, Tensor]) -> None:
         for name, value in terms.items():
             self.sums[name] = self.sums.get(name, 0.0) + value.detach()
@@ -116,15 +124,20 @@ class _Stop:
 
 
 @contextmanager
-def _stop_between_steps() -> Iterator[_Stop]:
-    """Turn the first Ctrl-C or polite kill into a flag, so that no step is cut in half."""
+def _stop_between_steps(patient: bool) -> Iterator[_Stop]:
+    """Turn the first Ctrl-C or polite kill into a flag, so that no step is cut in half.
+
+    Args:
+        patient: a second one is ignored, not obeyed at once: a launcher sends its own after that
+            of the terminal.
+    """
     stop = _Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
 
     def ask(number: int, frame: object) -> None:
-        if stop.asked:
+        if stop.asked and not patient:
             raise KeyboardInterrupt
         stop.asked = True
 
@@ -136,40 +149,19 @@ def _stop_between_steps() -> Iterator[_Stop]:
             signal.signal(number, handler)
 
 
-def seed_step(seed: int, step: int, rank: int = 0) -> None:
-    """Make dropout, masking and noise a pure function of (seed, step, process).
+def seed_step(seed: int, step: int) -> None:
+    """Make dropout, masking and noise a pure function of (seed, step), the same in every process.
 
     Steps count from 1; 0 is the start, when weights are drawn.
     """
-    words = np.random.SeedSequence((seed, STEP_STREAM, step, rank)).generate_state(2, np.uint32)
+    words = np.random.SeedSequence((seed, STEP_STREAM, step, 0)).generate_state(2, np.uint32)
     torch.manual_seed(int(words[0]) << 32 | int(words[1]))
-
-
-class _Objective(nn.Module):
-    """A phase's terms as a module, since gradients of several processes meet in a forward call."""
-
-    def __init__(self, nets: Mapping[str, nn.Module], terms: Terms) -> None:
-        super().__init__()
-        self.nets = nn.ModuleDict(nets)
-        self.terms = terms
-
-    def forward(self, batch: Batch, carry: Carry) -> tuple[dict[str, Tensor], Carry]:
-        return self.terms(batch, carry)
 
 
 def changing_state(net: nn.Module) -> dict[str, Tensor]:
     """What training changes: parameters that train, and buffers. The rest is as it was built."""
     frozen = {name for name, p in net.named_parameters() if not p.requires_grad}
     return {name: value for name, value in net.state_dict().items() if name not in frozen}
-
-
-def _objective(nets: Mapping[str, nn.Module], phase: Phase, compute: Compute) -> Terms:
-    if compute.world == 1:
-        return phase.terms
-    ids = [compute.device.index] if compute.device.type == "cuda" else None
-    return DistributedDataParallel(
-        _Objective(nets, phase.terms), device_ids=ids, find_unused_parameters=True
-    )
 
 
 def _update(
@@ -179,11 +171,14 @@ def _update(
     carry: Carry,
     clip: float | None,
     compute: Compute,
+    agreed: Agreed,
     judge: Callable[[Tensor], bool],
 ) -> tuple[dict[str, Tensor], Carry, bool]:
     phase.optimizer.zero_grad(set_to_none=True)
     with compute.autocast():
-        parts, carry = terms(batch, carry)
+        with agreed.draws:
+            parts, carry = terms(batch, carry)
+        parts = agreed.weighted(parts)
         total = torch.stack([part.float() for part in parts.values()]).sum()
     total.backward()
     held = [p for group in phase.optimizer.param_groups for p in group["params"]]
@@ -196,12 +191,14 @@ def _update(
     return parts, carry, good
 
 
-def _check_finite(values: Mapping[str, float], step: int, batch: Batch) -> None:
+def _check_finite(
+    values: Mapping[str, float], step: int, ids: Callable[[int], Sequence[str]]
+) -> None:
     broken = [name for name, value in values.items() if not math.isfinite(value)]
     if broken:
-        ids = ", ".join(map(str, batch.get("ids", ())[:8]))
         raise InputError(
-            f"{' and '.join(broken)} stopped being a number by step {step} (records {ids}, ...); "
+            f"{' and '.join(broken)} stopped being a number by step {step} (records "
+            f"{', '.join(ids(step)[:8])}, ...); "
             "the last good state is kept: lower --lr or give --precision float32"
         )
 
@@ -219,6 +216,7 @@ def fit(
     best: Best | None = None,
     carry: Carry | None = None,
     after: Callable[[], None] | None = None,
+    tell: Tell | None = None,
 ) -> dict[str, float]:
     """Train `nets` by running every phase on batch 0, 1, ... until `config.steps`.
 
@@ -233,6 +231,8 @@ def fit(
         best: keep the weights of the best evaluation and put them back at the end.
         carry: what the first phase of the first step is handed.
         after: called when a step's phases are done; what it changes has to be among `nets`.
+        tell: what one of several processes says of its part of a batch, whose "rows" and "whole"
+            are then there; None where every term is a mean over records.
 
     Returns:
         The best evaluation's step and scores, or the last one's where `best` is None.
@@ -240,6 +240,10 @@ def fit(
     Raises:
         InputError: a term is not finite any more, or no saved state can be read.
     """
+    if compute.sharded and len(phases) > 1:
+        raise InputError("FSDP is for one large network; launch this without --use_fsdp")
+    updates = [objective(nets, phase.terms, phase.optimizer, compute) for phase in phases]
+    objectives, shards = [terms for terms, _ in updates], updates[0][1]
     saved = load_state(run.state)
     watch = Watch([phase.name for phase in phases], config.explodes, compute.device)
     floors = Floors({phase.name: phase.floor for phase in phases})
@@ -253,30 +257,38 @@ def fit(
         watch.load(saved["watch"])
         floors.rows.update(saved["floors"])
         for name, net in nets.items():
-            net.load_state_dict(saved["nets"][name], strict=False)
+            state = saved["nets"][name]
+            net.load_state_dict(shards.of(state, net) if shards else state, strict=False)
         for phase in phases:
-            phase.optimizer.load_state_dict(saved["optimizers"][phase.name])
+            state = saved["optimizers"][phase.name]
+            phase.optimizer.load_state_dict(shards.of_optimizer(state) if shards else state)
         del saved
 
     def save(step: int) -> None:
+        payload = {
+            "nets": {name: changing_state(net) for name, net in nets.items()},
+            "optimizers": {phase.name: phase.optimizer.state_dict() for phase in phases},
+            "scores": scores,
+            "carry": carry,
+            "window": vars(window),
+            "watch": watch.state(),
+            "floors": floors.rows,
+        }
+        if shards is not None:
+            payload = shards.gathered(payload)
         if compute.is_main:
-            payload = {
-                "nets": {name: changing_state(net) for name, net in nets.items()},
-                "optimizers": {phase.name: phase.optimizer.state_dict() for phase in phases},
-                "scores": scores,
-                "carry": carry,
-                "window": vars(window),
-                "watch": watch.state(),
-                "floors": floors.rows,
-            }
             save_state(run.state, step, payload)
 
-    objectives = [_objective(nets, phase, compute) for phase in phases]
+    def ids(step: int) -> list[str]:
+        """Of the records of a step, counted from 1, in all processes."""
+        mine = list(make_batch(step - 1).get("ids", ()))
+        return [name for names in of_all(compute, mine) for name in names]
+
     best_file = run.state / "best.pt"
     with (
         Metrics(run.path, start, write=compute.is_main) as metrics,
         progress(run.path.name, config.steps, start=start, show=compute.is_main) as ticker,
-        _stop_between_steps() as stop,
+        _stop_between_steps(patient=compute.world > 1) as stop,
     ):
         made = batches(
             make_batch,
@@ -286,8 +298,9 @@ def fit(
             pin_memory=compute.device.type == "cuda",
         )
         for done, raw in enumerate(made, start=start + 1):
+            agreed = agree(compute, raw, tell, stop.asked)
             batch = compute.put(raw)
-            seed_step(config.seed, done, compute.rank)
+            seed_step(config.seed, done)
             for net in nets.values():
                 net.train()
             rate = schedule(done - 1)
@@ -297,7 +310,7 @@ def fit(
                     group["lr"] = rate * group.get("lr_scale", 1.0)
                 judge = watch.judge(phase.name, done, wait=before is not None)
                 parts, carry, good = _update(
-                    phase, terms, batch, carry, config.clip, compute, judge
+                    phase, terms, batch, carry, config.clip, compute, agreed, judge
                 )
                 if before is not None and not good:
                     carry = before.restore()
@@ -308,35 +321,47 @@ def fit(
             if after is not None:
                 after()
             last = done == config.steps
-            saving = done % config.save_every == 0 or last or stop.asked
+            stopping = stop.asked if agreed is ALONE else agreed.stop
+            saving = done % config.save_every == 0 or last or stopping
             logging = done % config.log_every == 0 or last
             evaluating = evaluate is not None and (done % config.evaluate_every == 0 or last)
             if saving or logging or evaluating:
+                window.share(compute)
                 means = window.means()
-                refuse_fault(watch, window.skipped, config.on_fault, make_batch, nets)
-                _check_finite(means, done, batch)
+                with said_once(compute):
+                    refuse_fault(watch, window.skipped, config.on_fault, ids, nets)
+                    _check_finite(means, done, ids)
                 if logging:
                     sums = {
                         name: sum(means[term] for term in of)
                         for name, of in named.items()
                         if means.keys() >= set(of)
                     }
-                    refuse_collapse(floors, sums, done, config.on_fault)
+                    with said_once(compute):
+                        refuse_collapse(floors, sums, done, config.on_fault)
                     metrics.write(done, {"lr": rate} | means | window.left_out())
                     window = _Window()
             if evaluate is not None and evaluating:
-                found = _evaluated(nets, evaluate, done)
+                with nullcontext() if shards is None else shards.whole():
+                    found = of_main(compute, _evaluated(nets, evaluate, done))
                 metrics.write(done, found)
                 if best is None or _better(found[best.score], scores.get(best.score, math.nan)):
                     scores = {"step": done} | found
-                    if best is not None and compute.is_main:
-                        with replacing(best_file) as temporary:
-                            torch.save(best.weights(), temporary)
+                    if best is not None:
+                        weights = best.weights()
+                        if shards is not None:
+                            weights = shards.gathered(weights)
+                        if compute.is_main:
+                            with replacing(best_file) as temporary:
+                                torch.save(weights, temporary)
             if saving:
                 save(done)
-            if stop.asked:
+            if stopping:
                 raise KeyboardInterrupt
             ticker.advance(text=_brief(scores))
+    if shards is not None:
+        shards.undo()
+    main_first(compute, lambda: None)  # its files are written then
     if best is not None and best_file.exists():
         best.restore(load_best(best_file, compute.device))
     return scores

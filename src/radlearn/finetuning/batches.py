@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float32, Float64, Int64
 
 from radlearn.finetuning.examples import Examples
-from radlearn.records.batches import Batch, batch_positions
+from radlearn.records.batches import Batch, batch_positions, part_of
 from radlearn.records.transforms import (
     Preprocessing,
     augmented,
@@ -51,14 +51,12 @@ class FinetuneBatches:
     rank: int = 0
     world: int = 1
 
-    def drawn(self, step: int) -> Int64[np.ndarray, "share"]:
-        """This process's share of the examples of batch `step`."""
+    def drawn(self, step: int) -> Int64[np.ndarray, "batch"]:
+        """The examples of batch `step`, of all processes."""
         if self.chances is None:
-            whole = batch_positions(self.seed, step, len(self.examples), self.batch)
-        else:
-            rng = generator(self.seed, DRAW_STREAM, step)
-            whole = rng.choice(len(self.examples), self.batch, p=self.chances)
-        return whole[self.rank :: self.world]
+            return batch_positions(self.seed, step, len(self.examples), self.batch)
+        rng = generator(self.seed, DRAW_STREAM, step)
+        return rng.choice(len(self.examples), self.batch, p=self.chances)
 
     def __call__(self, step: int) -> Batch:
         shown, batch = self.asked(step)
@@ -70,8 +68,10 @@ class FinetuneBatches:
         "truth" has a row an example, "ids" names the pictures; where studies are pooled, "study"
         says for each picture which row of the batch it belongs to.
         """
-        drawn = self.drawn(step)
+        part = part_of(self.drawn(step), self.rank, self.world)
+        drawn = part.positions
         batch: Batch = {"truth": torch.from_numpy(self.truth[drawn])}
+        batch |= part.told(self.batch, self.world)
         shown = drawn
         if self.examples.studies is not None:
             several = [self._some(int(at), step) for at in drawn]

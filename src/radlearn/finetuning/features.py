@@ -45,7 +45,7 @@ def pooled(
 
     model.eval()
     with torch.no_grad():
-        return in_batches(len(make.examples.records), batch, run)
+        return in_batches(len(make.examples.records), batch, run, compute)
 
 
 def start_head(

@@ -2,18 +2,20 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
 import polars as pl
+import torch
 from jaxtyping import Bool, Float, Float32
 from torch import Tensor, nn
 
 from radlearn.engine.folder import RunFolder
 from radlearn.engine.log import console, read_metrics
+from radlearn.engine.shares import Told
 from radlearn.evaluate import evaluate_run
 from radlearn.evaluation.settings import EvaluateConfig
 from radlearn.files import replacing
@@ -35,7 +37,11 @@ from radlearn.records.store import Selection, Store, select
 from radlearn.report.finetuning_targets import targets_page
 
 Truth = Float32[np.ndarray, "_ columns"]  # of each split: as many as it has examples
+MEASURED = ("classification", "regression")
+"""Terms that are means over what is known of examples."""
 Chosen = dict[Split, tuple[Examples, Truth]]
+HEAD_RECORDS = 2048
+"""Records that the start of a head is measured on; of more a run would begin hours later."""
 
 
 def choose_known(
@@ -88,6 +94,7 @@ class PictureTask(Task[Outputs]):
         examples: by split; `records` are theirs.
         truth: what is known of each example.
         reading: what the outputs mean.
+        kept: features of a frozen backbone, by split, as far as they were asked for.
     """
 
     config: FinetuneConfig
@@ -95,6 +102,7 @@ class PictureTask(Task[Outputs]):
     examples: dict[Split, Examples]
     truth: dict[Split, Truth]
     reading: Reading
+    kept: dict[Split, Tensor] = field(default_factory=dict)
 
     @classmethod
     def made(cls, config: FinetuneConfig, chosen: Chosen, reading: Reading) -> Self:
@@ -146,10 +154,27 @@ class PictureTask(Task[Outputs]):
         return build_classifier(backbone, len(self.reading.names), drop_path)
 
     def start_head(self, model: nn.Module, setup: Setup) -> None:
-        if setup.config.head_start == "records" and has_plain_head(model):
+        if setup.config.head_start != "records" or not has_plain_head(model):
+            return
+        if self._is_frozen(model, setup):
+            features = self.features(model, Split.TRAIN, setup)
+        else:
             seen = self.batches(Split.TRAIN, setup, "none")
+            few = seen.examples.records.take(range(min(HEAD_RECORDS, len(seen.examples.records))))
+            seen = replace(seen, examples=Examples(few))
             features = pooled(model, seen, setup.preprocessing, setup.here, setup.scoring_batch)
-            start_head(model, features, self.head_bias())
+        start_head(model, features, self.head_bias())
+
+    def features(
+        self, model: nn.Module, split: Split, setup: Setup
+    ) -> Float[Tensor, "records width"]:
+        """Of a split's records by the frozen backbone of `model`; computed once."""
+        if split not in self.kept:
+            seen = self.batches(split, setup, "none")
+            self.kept[split] = pooled(
+                model, seen, setup.preprocessing, setup.here, setup.scoring_batch
+            )
+        return self.kept[split]
 
     def batches(self, split: Split, setup: Setup, augment: Augment) -> FinetuneBatches:
         """What makes batches of a split's examples."""
@@ -168,18 +193,29 @@ class PictureTask(Task[Outputs]):
         )
 
     def learner(self, model: nn.Module, setup: Setup) -> Learner[Outputs]:
-        config = setup.config
-        augment: Augment = config.augment or ("none" if config.tuner == "linear" else "plain")
-        frozen = config.tuner == "linear" and augment == "none" and has_plain_head(model)
-        return (
-            _OfFeatures(self, model, setup) if frozen else _OfPictures(self, model, setup, augment)
-        )
+        if self._is_frozen(model, setup):
+            return _OfFeatures(self, model, setup)
+        return _OfPictures(self, model, setup, _augment(setup.config))
+
+    def _is_frozen(self, model: nn.Module, setup: Setup) -> bool:
+        """Whether no step changes what the head is handed of a record."""
+        plain = _augment(setup.config) == "none" and has_plain_head(model)
+        return setup.config.tuner == "linear" and plain
 
     def terms(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
         """`loss` of the outputs of a batch's pictures."""
         if "study" in batch:
             outputs = of_studies(outputs, batch["study"], len(batch["truth"]))
         return self.loss(outputs, batch["truth"])
+
+    def told(self, batch: Batch) -> Told:
+        """See `Learner.told`."""
+        known = ~batch["truth"].isnan() & (batch["rows"] >= 0)[:, None]
+        count = len(batch["truth"])
+        pictures = np.ones(count, np.int64)
+        if "study" in batch:
+            pictures = torch.bincount(batch["study"], minlength=count).numpy()
+        return Told(dict.fromkeys(MEASURED, int(known.sum())), (pictures,))
 
     def answers(self, outputs: Outputs, split: Split) -> Float[np.ndarray, "examples outputs"]:
         """One a study where studies are pooled."""
@@ -213,12 +249,17 @@ class PictureTask(Task[Outputs]):
         targets_page(run.path, read_metrics(run.path), evaluation, run.config)
 
 
+def _augment(config: FinetuneConfig) -> Augment:
+    return config.augment or ("none" if config.tuner == "linear" else "plain")
+
+
 class _OfPictures:
     """The whole model on pictures."""
 
     def __init__(self, task: PictureTask, model: nn.Module, setup: Setup, augment: Augment) -> None:
         self.task, self.model, self.setup = task, model, setup
         self.batches: Callable[[int], Batch] = task.batches(Split.TRAIN, setup, augment)
+        self.told = task.told
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:
         outputs = outputs_of(self.model, batch["image"], self.setup.preprocessing)
@@ -242,18 +283,10 @@ class _OfFeatures:
 
     def __init__(self, task: PictureTask, model: nn.Module, setup: Setup) -> None:
         self.task, self.model, self.setup = task, model, setup
-        self.features = {
-            split: pooled(
-                model,
-                task.batches(split, setup, "none"),
-                setup.preprocessing,
-                setup.here,
-                setup.scoring_batch,
-            )
-            for split in task.records
-        }
+        self.features = {split: task.features(model, split, setup) for split in task.records}
         make = task.batches(Split.TRAIN, setup, "none")
         self.batches: Callable[[int], Batch] = FeatureBatches(make, self.features[Split.TRAIN])
+        self.told = task.told
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:
         return self.task.terms(head_logits(self.model, batch["features"]), batch)

@@ -16,6 +16,7 @@ from radlearn.engine.folder import RunFolder, settings
 from radlearn.engine.log import console
 from radlearn.engine.loop import Best, FitConfig, Phase, fit, seed_step
 from radlearn.engine.optim import OptimConfig, build_optimizer
+from radlearn.engine.processes import main_first
 from radlearn.engine.schedule import SCHEDULES
 from radlearn.errors import InputError
 from radlearn.finetuning.config import FinetuneConfig
@@ -45,21 +46,16 @@ def finetune(config: FinetuneConfig) -> None:
     task = TASKS[config.task].of(stores, config)
     start = _start(config)
     here = compute(config.device, config.precision)
-    run = RunFolder.begin(
-        config.run,
-        "finetuning",
-        settings(config)
-        | task.settings()
-        | {
-            "licences": task.records[Split.TRAIN].licences(),
-            "fingerprints": {
-                str(split): records.fingerprint() for split, records in task.records.items()
-            },
-            LEARNT_FROM: learnt_from(start.imported),
-            MARKS: _marks(task, start, stores),
+    told = settings(config) | task.settings()
+    told |= {
+        "licences": task.records[Split.TRAIN].licences(),
+        "fingerprints": {
+            str(split): records.fingerprint() for split, records in task.records.items()
         },
-        here.is_main,
-    )
+        LEARNT_FROM: learnt_from(start.imported),
+        MARKS: _marks(task, start, stores),
+    }
+    run = main_first(here, lambda: RunFolder.begin(config.run, "finetuning", told, here.is_main))
     try:
         if not run.finished:
             _train(config, run, task, start, here)
@@ -144,6 +140,8 @@ def _train(
     task.start_head(model, setup)
     steps = config.steps or math.ceil(config.epochs * task.count(Split.TRAIN) / config.batch)
     adapter = ADAPTERS[config.tuner]
+    if here.sharded and (adapter.after or adapter.terms):
+        raise InputError(f"--tuner {config.tuner} looks at whole weights; launch without FSDP")
     model = adapter.attach(model, _tuner(config, steps))
     adapt = adapter.after(model) if adapter.after is not None else None
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -199,13 +197,15 @@ def _train(
         evaluate=evaluate if validated else None,
         best=best if validated else None,
         after=after,
+        tell=learner.told,
     )
-    if not here.is_main:
-        return
     model.eval()
     with torch.no_grad():
         held = (split for split in task.records if split is not Split.TRAIN)
-        task.write(run.path, {split: learner.answers(split) for split in held})
+        answers = {split: learner.answers(split) for split in held}
+    if not here.is_main:
+        return
+    task.write(run.path, answers)
     task.finish(model)
     info = {
         "task": task.name,

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from radlearn.engine.device import Compute
 from radlearn.engine.folder import RunFolder
 from radlearn.engine.log import console, read_metrics
+from radlearn.engine.processes import spread
+from radlearn.engine.shares import Told
 from radlearn.errors import InputError
 from radlearn.evaluate import evaluate_run
 from radlearn.evaluation.settings import EvaluateConfig
@@ -30,7 +32,7 @@ from radlearn.models.backbone import BackboneConfig
 from radlearn.models.segmenter import Segmenter, build_segmenter
 from radlearn.records.batches import Batch
 from radlearn.records.geometry import placement
-from radlearn.records.record import Split
+from radlearn.records.record import NOT_ANNOTATED, Split
 from radlearn.records.store import Need, Selection, Store
 from radlearn.records.transforms import Preprocessing
 from radlearn.report.segmentation import DrawnMask, segmentation_page
@@ -172,6 +174,17 @@ class _Learner:
     def terms(self, batch: Batch) -> dict[str, Tensor]:
         return segmentation_terms(self.model, batch, self.setup.preprocessing)
 
+    def told(self, batch: Batch) -> Told:
+        real = batch["rows"] >= 0
+        known = int((batch["mask"][real] != NOT_ANNOTATED).sum())
+        entries = {
+            "focal": known,
+            "dice": int(real.sum()),
+            "auxiliary_focal": known,
+            "auxiliary_dice": int(real.sum()),
+        }
+        return Told(entries, (np.ones(len(real), np.int64),))
+
     def answers(self, split: Split) -> MaskAnswers:
         return drawn_on(
             self.model,
@@ -196,17 +209,22 @@ def drawn_on(
     Args:
         batch: pictures, or windows, at a time.
     """
-    masks, counts = [], []
-    for start in range(0, len(records), batch):
+
+    def drawn(start: int) -> list[tuple[bytes, np.ndarray]]:
         places = range(start, min(start + batch, len(records)))
         pictures = [picture for at in places if (picture := records.image(at)) is not None]
+        answers = []
         found = predicted_masks(model, pictures, preprocessing, inference, here, batch)
         for at, predicted in zip(places, found, strict=True):
             truth = records.mask(at)
             assert truth is not None
-            masks.append(packed(predicted))
-            counts.append(pixel_counts(truth, predicted, len(records.mask_names)))
-    return MaskAnswers(masks, np.stack(counts))
+            counts = pixel_counts(truth, predicted, len(records.mask_names))
+            answers.append((packed(predicted), counts))
+        return answers
+
+    found = [one for some in spread(here, range(0, len(records), batch), drawn) for one in some]
+    masks, counts = zip(*found, strict=True)
+    return MaskAnswers(list(masks), np.stack(counts))
 
 
 def packed(mask: UInt8[np.ndarray, "height width"]) -> bytes:

@@ -10,7 +10,7 @@ import torchvision.transforms.v2.functional as TF
 from jaxtyping import Shaped, UInt8
 from torch import Tensor
 
-from radlearn.records.batches import Batch, batch_positions
+from radlearn.records.batches import Batch, batch_positions, part_of
 from radlearn.records.record import NOT_ANNOTATED
 from radlearn.records.store import Selection
 from radlearn.records.transforms import as_tensor, generator, resized
@@ -54,8 +54,9 @@ class SegmentationBatches:
 
     def __call__(self, step: int) -> Batch:
         whole = batch_positions(self.seed, step, len(self.records), self.batch)
-        positions = whole[self.rank :: self.world]
-        return self.of(positions, step) | {"ids": self.records.take(positions).ids}
+        part = part_of(whole, self.rank, self.world)
+        ids = self.records.take(part.positions).ids
+        return self.of(part.positions, step) | {"ids": ids} | part.told(len(whole), self.world)
 
     def of(self, positions: np.ndarray, step: int) -> Batch:
         """The batch of these records, as step `step` would see them.

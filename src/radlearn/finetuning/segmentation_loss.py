@@ -60,7 +60,7 @@ def focal_dice(
 def segmentation_terms(
     model: Segmenter, batch: Batch, preprocessing: Preprocessing
 ) -> dict[str, Tensor]:
-    """The terms of one batch, weighted: {"focal", "dice", "auxiliary"}.
+    """The terms of one batch, weighted: focal and Dice, of the head and of the auxiliary one.
 
     Args:
         batch: "image" (B, 1, S, S), grey values in [0, 255]; "mask" (B, S, S) uint8.
@@ -73,5 +73,6 @@ def segmentation_terms(
     return {
         "focal": FOCAL * focal,
         "dice": DICE * dice,
-        "auxiliary": AUXILIARY * (FOCAL * focal_below + DICE * dice_below),
+        "auxiliary_focal": AUXILIARY * FOCAL * focal_below,
+        "auxiliary_dice": AUXILIARY * DICE * dice_below,
     }

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from radlearn.engine.device import Compute
 from radlearn.engine.folder import RunFolder
+from radlearn.engine.shares import Told
 from radlearn.finetuning.config import FinetuneConfig
 from radlearn.models.backbone import BackboneConfig
 from radlearn.records.batches import Batch
@@ -50,6 +51,9 @@ class Learner(Protocol[Given]):
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:
         """What the sum of is minimised, by name."""
+
+    def told(self, batch: Batch) -> Told:
+        """What one of several processes says of its part of a batch."""
 
     def answers(self, split: Split) -> Given:
         """What the model says of all of a split; called in evaluation mode without gradients."""

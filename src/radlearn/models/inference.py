@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from radlearn.engine.device import Compute
 from radlearn.engine.log import console
+from radlearn.engine.processes import of_all
 from radlearn.models.attention import choose_attention
 from radlearn.records.transforms import Preprocessing, normalised
 
@@ -21,14 +22,27 @@ def out_of_memory(error: RuntimeError) -> bool:
 
 
 def in_batches(
-    count: int, batch: int, run: Callable[[np.ndarray], Tensor]
+    count: int,
+    batch: int,
+    run: Callable[[np.ndarray], Tensor],
+    here: Compute | None = None,
 ) -> Float[Tensor, "count ..."]:
-    """`run` on positions 0 to `count` - 1, a batch at a time, halved whenever memory runs out."""
+    """`run` on positions 0 to `count` - 1, a batch at a time, halved whenever memory runs out.
+
+    Args:
+        here: where several processes each take some of the batches, and all are given all answers;
+            None where this one does the work alone.
+    """
     done: list[Tensor] = []
-    start = 0
-    while start < count:
+    start, end = 0, count
+    if here is not None:
+        whole = -(-count // batch)
+        start, end = (
+            min(batch * (whole * rank // here.world), count) for rank in (here.rank, here.rank + 1)
+        )
+    while start < end:
         try:
-            done.append(run(np.arange(start, min(start + batch, count))).float().cpu())
+            done.append(run(np.arange(start, min(start + batch, end))).float().cpu())
         except RuntimeError as error:
             if batch == 1 or not out_of_memory(error):
                 raise
@@ -38,6 +52,8 @@ def in_batches(
                 torch.cuda.empty_cache()
             continue
         start += len(done[-1])
+    if here is not None and here.world > 1:
+        done = [one for some in of_all(here, done) for one in some]
     return torch.cat(done)
 
 
@@ -63,4 +79,4 @@ def logits(
 
     model.eval()
     with torch.inference_mode():
-        return in_batches(count, batch, run).numpy().astype(np.float64)
+        return in_batches(count, batch, run, compute).numpy().astype(np.float64)

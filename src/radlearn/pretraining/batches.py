@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool
 from tokenizers import Tokenizer
 
-from radlearn.records.batches import Batch, batch_positions
+from radlearn.records.batches import Batch, batch_positions, part_of
 from radlearn.records.reports import encode, mask_report
 from radlearn.records.store import Selection
 from radlearn.records.transforms import as_tensor, augmented, generator, resized
@@ -41,8 +41,15 @@ class PretrainBatches:
     world: int = 1
 
     def __call__(self, step: int) -> Batch:
-        positions = batch_positions(self.seed, step, len(self.records), self.batch)
-        return self.of(positions[self.rank :: self.world], step)
+        whole = batch_positions(self.seed, step, len(self.records), self.batch)
+        records = self.records.take(whole)
+        reads = [bool(report) for report in records.column("report")]
+        has = np.stack([records.has_image, np.array(reads) & (self.tokenizer is not None)], axis=1)
+        part = part_of(whole, self.rank, self.world, has)
+        batch = self.of(part.positions, step) | part.told(len(whole), self.world)
+        for name, kept in zip(("has_image", "has_report"), part.has.T, strict=True):
+            batch[name] &= torch.from_numpy(kept)
+        return batch
 
     def of(self, positions: np.ndarray, step: int) -> Batch:
         """The batch of these records, as step `step` would see them."""

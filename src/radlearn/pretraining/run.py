@@ -14,6 +14,7 @@ from radlearn.engine.folder import RunFolder, settings
 from radlearn.engine.log import console, read_metrics
 from radlearn.engine.loop import FitConfig, Phase, fit, seed_step
 from radlearn.engine.optim import OptimConfig, build_optimizer
+from radlearn.engine.processes import main_first, spread
 from radlearn.engine.schedule import warmup_cosine
 from radlearn.errors import InputError
 from radlearn.files import replacing
@@ -27,7 +28,7 @@ from radlearn.models.weights import backbone_state, fingerprint
 from radlearn.pretraining.batches import PretrainBatches
 from radlearn.pretraining.config import PretrainConfig
 from radlearn.pretraining.examples import examples
-from radlearn.pretraining.terms import Objective, pretraining_terms
+from radlearn.pretraining.terms import Objective, pretraining_terms, told_of
 from radlearn.records.record import Split
 from radlearn.records.reports import continuation_pieces, load_tokenizer, train_wordpiece
 from radlearn.records.store import Need, Selection, Store, open_store, select
@@ -48,13 +49,11 @@ def pretrain(config: PretrainConfig) -> None:
     train = _records(stores, config, Split.TRAIN)
     val = _validation(stores, config)
     here = compute(config.device, config.precision)
-    run = RunFolder.begin(
-        config.run,
-        "pretraining",
-        settings(config)
-        | {"licences": train.licences(), "fingerprints": {"train": train.fingerprint()}},
-        here.is_main,
-    )
+    told = settings(config) | {
+        "licences": train.licences(),
+        "fingerprints": {"train": train.fingerprint()},
+    }
+    run = main_first(here, lambda: RunFolder.begin(config.run, "pretraining", told, here.is_main))
     try:
         if run.finished:
             console.print(f"{config.run} is finished; its page: {config.run / 'report.html'}")
@@ -125,7 +124,7 @@ def model_config(config: PretrainConfig, words: int) -> MRMConfig:
 def _train(
     config: PretrainConfig, run: RunFolder, train: Selection, val: Selection | None, here: Compute
 ) -> None:
-    tokenizer = _tokenizer(config, run, train)
+    tokenizer = main_first(here, lambda: _tokenizer(config, run, train))
     words = tokenizer.get_vocab_size() if tokenizer else 0
     seed_step(config.seed, 0)
     networks = model_config(config, words)
@@ -185,6 +184,7 @@ def _train(
         compute=here,
         schedule=schedule,
         evaluate=evaluate if val is not None else None,
+        tell=lambda batch: told_of(batch, objective),
     )
     if here.is_main:
         shown = val if val is not None else train
@@ -212,15 +212,18 @@ def _validate(
     """Means of the terms over the held-out records, their masks the same at every step."""
     sums: defaultdict[str, float] = defaultdict(float)
     counts: Counter[str] = Counter()
-    size = make.batch
-    for start in range(0, len(make.records), size):
-        positions = np.arange(start, min(start + size, len(make.records)))
+
+    def scored(start: int) -> tuple[int, dict[str, float]]:
+        positions = np.arange(start, min(start + make.batch, len(make.records)))
         batch = here.put(make.of(positions, step=0))
         with here.autocast():
             terms = pretraining_terms(model, batch, objective)
+        return len(positions), {name: float(value) for name, value in terms.items()}
+
+    for count, terms in spread(here, range(0, len(make.records), make.batch), scored):
         for name, value in terms.items():
-            sums[f"val_{name}"] += float(value) * len(positions)
-            counts[f"val_{name}"] += len(positions)
+            sums[f"val_{name}"] += value * count
+            counts[f"val_{name}"] += count
     return {name: sums[name] / counts[name] for name in sums}
 
 

@@ -7,8 +7,9 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
-from torch import Tensor
+from torch import Tensor, nn
 
+from radlearn.engine.shares import Told
 from radlearn.models.mrm import MRM, hidden_patches, mask_patches
 from radlearn.records.transforms import Preprocessing, normalised
 
@@ -84,6 +85,26 @@ def pretraining_terms(
     return terms
 
 
+def told_of(batch: Mapping[str, Tensor], objective: Objective) -> Told:
+    """What one of several processes says of its part of a batch: images, and words to be said.
+
+    The dropout of the report decoder is drawn for reports, for their words, and for those said.
+    """
+    real = batch["rows"] >= 0
+    said = batch["hidden"]
+    if objective.report_loss == "all":
+        said = torch.ones_like(said)
+    reads = batch["has_report"]
+    words, told = (
+        (places.sum(1) * reads).numpy() for places in ((batch["masked_tokens"] != 0) | said, said)
+    )
+    entries = {
+        "image": int((batch["has_image"] & real).sum()),
+        "report": int((torch.from_numpy(told) * real).sum()),
+    }
+    return Told(entries, (reads.long().numpy(), words, told))
+
+
 def image_loss(
     rebuilt: Float[Tensor, "batch hidden values"],
     truth: Float[Tensor, "batch hidden values"],
@@ -132,7 +153,6 @@ def _of_reports(
 
 
 def _nothing(parameters: Iterable[Tensor]) -> Float[Tensor, ""]:
-    """0 with a gradient of zeros for every trainable parameter."""
-    return (
-        sum((p.flatten()[0].float() for p in parameters if p.requires_grad), torch.tensor(0.0)) * 0
-    )
+    """0 with a gradient of zeros for every trainable parameter, but for what is sharded."""
+    plain = (p for p in parameters if p.requires_grad and type(p) is nn.Parameter)
+    return sum((p.flatten()[0].float() for p in plain), torch.tensor(0.0)) * 0

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from jaxtyping import Int64
 
-from radlearn.records.batches import Batch, batch_positions
+from radlearn.records.batches import Batch, batch_positions, part_of
 from radlearn.records.pair_store import PairStore, clipped
 from radlearn.records.transforms import generator
 from radlearn.translation.misalign import Misalignment, misaligned
@@ -39,17 +39,19 @@ class TranslationBatches:
     world: int = 1
 
     def __call__(self, step: int) -> Batch:
-        share = slice(self.rank, None, self.world)
-        first = batch_positions(self.seed, step, len(self.sources), self.batch)[share]
-        second = first
+        whole = batch_positions(self.seed, step, len(self.sources), self.batch)
+        part = part_of(whole, self.rank, self.world)
+        first = second = part.positions
         if self.unpaired:
             other = self.seed + OTHER_STREAM
-            second = batch_positions(other, step, len(self.targets), self.batch)[share]
+            beside = batch_positions(other, step, len(self.targets), self.batch)
+            second = part_of(beside, self.rank, self.world).positions
         pairs = [self._pair(int(a), int(b), step) for a, b in zip(first, second, strict=True)]
         return {
             "source": torch.stack([torch.from_numpy(source) for source, _ in pairs]),
             "target": torch.stack([torch.from_numpy(target) for _, target in pairs]),
             "ids": [self.name(self.sources[at].tolist()) for at in first],
+            **part.told(len(whole), self.world),
         }
 
     def name(self, place: Sequence[int]) -> str:

@@ -4,6 +4,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from radlearn.engine.device import Compute
+from radlearn.engine.processes import of_all
+from radlearn.records.batches import Batch
+
 
 def pooled(
     pool: list[Tensor], fakes: Float[Tensor, "batch channels *space"], size: int
@@ -33,3 +37,25 @@ def pooled(
         else:
             shown.append(fake)
     return torch.stack(shown), pool
+
+
+def pooled_by_all(
+    pool: list[Tensor],
+    fakes: Float[Tensor, "batch channels *space"],
+    size: int,
+    batch: Batch,
+    here: Compute | None,
+) -> tuple[Float[Tensor, "batch channels *space"], list[Tensor]]:
+    """`pooled` of the fakes of all processes, of which each keeps what is shown for its own.
+
+    So the pool is the same everywhere: that of one process.
+    """
+    if here is None or here.world == 1:
+        return pooled(pool, fakes, size)
+    rows = batch["rows"].cpu()
+    real = rows >= 0
+    whole = torch.empty(batch["whole"], *fakes.shape[1:], dtype=fakes.dtype)
+    for own, some in of_all(here, (rows[real], fakes.detach().cpu()[real])):
+        whole[own] = some
+    shown, pool = pooled(pool, whole.to(fakes), size)
+    return shown[rows.clamp(min=0).to(shown.device)], pool

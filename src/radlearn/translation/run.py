@@ -19,6 +19,7 @@ from radlearn.engine.device import Compute, compute
 from radlearn.engine.folder import RunFolder, settings
 from radlearn.engine.log import console, read_metrics
 from radlearn.engine.loop import FitConfig, fit, seed_step
+from radlearn.engine.processes import main_first
 from radlearn.errors import InputError
 from radlearn.evaluation.settings import EvaluateConfig
 from radlearn.files import replacing, write_json
@@ -55,16 +56,11 @@ def translate(config: TranslateConfig) -> None:
     """
     task = _task(config)
     here = compute(config.device, config.precision)
-    run = RunFolder.begin(
-        config.run,
-        "translation",
-        settings(config)
-        | {
-            "licences": [one for store in task.stores for one in store.info["sources"]],
-            "fingerprints": {str(split): task.fingerprint(split) for split in task.rows},
-        },
-        here.is_main,
-    )
+    told = settings(config) | {
+        "licences": [one for store in task.stores for one in store.info["sources"]],
+        "fingerprints": {str(split): task.fingerprint(split) for split in task.rows},
+    }
+    run = main_first(here, lambda: RunFolder.begin(config.run, "translation", told, here.is_main))
     try:
         if not run.finished:
             _train(config, run, task, here)
@@ -141,7 +137,7 @@ def _train(config: TranslateConfig, run: RunFolder, task: Task, here: Compute) -
     nets = build_networks(mode, made)
     for net in nets.values():
         net.to(here.device)
-    phases = translation_phases(nets, mode, made.generator, lr=config.lr)
+    phases = translation_phases(nets, mode, made.generator, lr=config.lr, here=here)
     answer = translating(nets, made.generator)
     average = averaged(answer, config.average) if config.average else None
     sources, targets = (_places(task, config, side) for side in ("source", "target"))

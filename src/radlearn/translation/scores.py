@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float32
 
+from radlearn.engine.processes import spread
 from radlearn.files import replacing
 from radlearn.metrics.translation import BACKGROUND, paper_scores, standard_scores
 from radlearn.records.pair_store import PairStore, clipped
@@ -28,8 +29,9 @@ def score_volumes(
         A row a slice: step, split, id, patient, slice, foreground (share of the target that is not
         background), and "paper_" and "standard_" scores; NaN where a score has no meaning.
     """
-    found: list[dict[str, Any]] = []
-    for split, at, row in ((split, *place) for split, places in rows.items() for place in places):
+
+    def scored(place: tuple[Split, int, int]) -> list[dict[str, Any]]:
+        split, at, row = place
         store = stores[at]
         source, target = clipped(store.source(row)), clipped(store.target(row))
         made = translator.translate(source)
@@ -39,11 +41,14 @@ def score_volumes(
             "id": store.rows["id"][row],
             "patient": store.rows["patient"][row],
         }
-        found += [
+        return [
             about | {"slice": int(part)} | _scores(made[:, part], target[:, part])
             for part in store.slices(row)
         ]
-    return pl.DataFrame(found)
+
+    places = [(split, *place) for split, of_split in rows.items() for place in of_split]
+    found = spread(translator.compute, places, scored)
+    return pl.DataFrame([one for of_volume in found for one in of_volume])
 
 
 def _scores(made: np.ndarray, real: np.ndarray) -> dict[str, float]:

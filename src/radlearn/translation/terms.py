@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam
 
+from radlearn.engine.device import Compute
 from radlearn.engine.loop import Carry, Phase
 from radlearn.generators import GENERATORS
 from radlearn.generators.host import Fakes, Networks, Terms
@@ -17,7 +18,7 @@ from radlearn.models.losses import as_it_stands, l1_loss, looks_made, looks_real
 from radlearn.models.registration import smoothness, warp
 from radlearn.records.batches import Batch
 from radlearn.translation.modes import Mode
-from radlearn.translation.pool import pooled
+from radlearn.translation.pool import pooled_by_all
 
 BETAS = (0.5, 0.999)
 FLOOR = 1e-4
@@ -68,7 +69,12 @@ def _own_terms(nets: Networks, mode: Mode, batch: Batch) -> tuple[Terms, Fakes]:
 
 
 def critic_terms(
-    nets: Networks, mode: Mode, batch: Batch, carry: Carry, host: str = "resnet"
+    nets: Networks,
+    mode: Mode,
+    batch: Batch,
+    carry: Carry,
+    host: str = "resnet",
+    here: Compute | None = None,
 ) -> tuple[Terms, Carry]:
     """What the critics minimise: real ones called 1 and made ones 0, summed and not halved.
 
@@ -77,6 +83,7 @@ def critic_terms(
         carry: "fakes", what the generators made before their update, unless `mode.fresh`; and
             "pool_a", "pool_b" for RegGAN's own terms.
         host: a name of `GENERATORS`: whose terms the critics minimise.
+        here: of several processes, whose pools are one.
 
     Returns:
         The terms, and the carry without the fakes, with the pools as they are then.
@@ -94,7 +101,7 @@ def critic_terms(
         critic, made = nets[f"D_{side}"], _seen(mode, batch, side, fakes[side])
         if mode.pool:
             pool = carry.get(f"pool_{side}", [])
-            made, carry[f"pool_{side}"] = pooled(pool, made, mode.pool)
+            made, carry[f"pool_{side}"] = pooled_by_all(pool, made, mode.pool, batch, here)
         seen = _seen(mode, batch, side, real)
         terms[f"critic_{side}_real"] = mode.weights.adversarial * looks_real(critic(seen))
         terms[f"critic_{side}_made"] = mode.weights.adversarial * looks_made(critic(made))
@@ -102,7 +109,11 @@ def critic_terms(
 
 
 def translation_phases(
-    nets: Networks, mode: Mode, host: str = "resnet", lr: float = 1e-4
+    nets: Networks,
+    mode: Mode,
+    host: str = "resnet",
+    lr: float = 1e-4,
+    here: Compute | None = None,
 ) -> list[Phase]:
     """One step of training: the generators and R together, then the critics.
 
@@ -113,6 +124,7 @@ def translation_phases(
         nets: by the names of `mode.networks`, all of them.
         host: a name of `GENERATORS`, whose networks they are.
         lr: of Adam with betas 0.5 and 0.999; a loop with a schedule sets its own.
+        here: of several processes that train these networks as one.
     """
     if set(nets) != mode.networks:
         raise ValueError(f"the mode is made of {sorted(mode.networks)}, not of {sorted(nets)}")
@@ -127,14 +139,14 @@ def translation_phases(
             for name, net in nets.items()
             if name.startswith("D_") == critics
         ]
-        return Adam(groups, lr=lr, betas=BETAS)
+        return Adam(groups, lr=lr, betas=BETAS, fused=True)
 
     def generate(batch: Batch, carry: Carry) -> tuple[Terms, Carry]:
         terms, fakes = generator_terms(nets, mode, batch, host)
         return terms, carry if mode.fresh else carry | {"fakes": fakes}
 
     def judge(batch: Batch, carry: Carry) -> tuple[Terms, Carry]:
-        return critic_terms(nets, mode, batch, carry, host)
+        return critic_terms(nets, mode, batch, carry, host, here)
 
     return [Phase("generate", adam(False), generate), Phase("judge", adam(True), judge, FLOOR)]
 
