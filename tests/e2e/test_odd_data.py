@@ -65,7 +65,7 @@ def test_labels_of_text_or_of_one_class(odd: Path, capsys: pytest.CaptureFixture
     assert "40 set aside" in said(capsys)
     reasons = {one["reason"] for one in open_store(odd / "text").info["set_aside"]}
     assert reasons == {
-        f"text ({word!r} is not 0, 1 or -1; the record is kept without it)"
+        f"{word!r} is not 0, 1 or -1; the record is kept without it"
         for word in ("pneumonia", "clear")
     }
     tune = ("finetune", odd / "text", "--run", odd / "no", *SMALL)
