@@ -90,6 +90,9 @@ class QVLoRA(nn.Linear):
         nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
 
     def forward(self, input: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
+        kind = input.device.type
+        if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+            input = input.to(torch.get_autocast_dtype(kind))  # once, not for every product
         base = F.linear(input, self.weight, self.bias)
         low = F.linear(self.dropout(input), self.lora_A) * self.scale
         # one product that adds in place of three that write: the key's zero rows cost less

@@ -111,6 +111,7 @@ def build_optimizer(model: nn.Module, config: OptimConfig) -> Optimizer:
         raise InputError("nothing in the model is left to train; choose another adapter")
     for group in groups:
         group["lr"] = config.lr * group["lr_scale"]
+    # fused: one pass over the weights in place of ten, where a network is mostly weights
     if config.name == "sgd":
-        return optim.SGD(groups, lr=config.lr, momentum=config.momentum)
-    return optim.AdamW(groups, lr=config.lr, betas=config.betas)
+        return optim.SGD(groups, lr=config.lr, momentum=config.momentum, fused=True)
+    return optim.AdamW(groups, lr=config.lr, betas=config.betas, fused=True)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from radlearn.adapters import ADAPTERS, TunerConfig
-from radlearn.adapters.tuner import read_options
+from radlearn.adapters.tuner import narrow_frozen, read_options
 from radlearn.engine.cost import Cost
 from radlearn.engine.device import Compute, compute
 from radlearn.engine.folder import RunFolder, settings
@@ -143,6 +143,8 @@ def _train(
     if here.sharded and (adapter.after or adapter.terms):
         raise InputError(f"--tuner {config.tuner} looks at whole weights; launch without FSDP")
     model = adapter.attach(model, _tuner(config, steps))
+    if here.bfloat16 and not here.sharded:
+        narrow_frozen(model)
     adapt = adapter.after(model) if adapter.after is not None else None
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     console.print(

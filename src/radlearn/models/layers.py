@@ -35,12 +35,22 @@ class InstanceNorm2d(nn.InstanceNorm2d):
         return y
 
 
+class ReflectionPad2d(nn.ReflectionPad2d):
+    """torch's own in the type that comes: on a CPU autocast would widen it and narrow it again."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dtype != torch.bfloat16:
+            return super().forward(x)
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x)
+
+
 LAYERS: dict[int, Layers] = {
     2: Layers(
         nn.Conv2d,
         nn.ConvTranspose2d,
         InstanceNorm2d,
-        nn.ReflectionPad2d,
+        ReflectionPad2d,
         nn.MaxPool2d,
         "bilinear",
     ),

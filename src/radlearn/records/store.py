@@ -18,7 +18,7 @@ from radlearn.records.splits import fingerprint
 from radlearn.records.storage import read_file
 from radlearn.records.store_files import mapped, read_info, read_rows
 
-OPEN_SHARDS = 64
+OPEN_SHARDS = 512  # 262,144 pictures: to open a shard costs as much as a third of a picture's way
 LABEL = "label:"
 
 Need = Literal["image", "report", "labels", "mask"]

@@ -36,6 +36,8 @@ class TranslateConfig:
     """Weight that holds G(a) in a's place; 0 as published; default: 1 with +r, else 0."""
     adversarial: float = 1.0
     """Weight of the critics: below 1 nearer in mean, above 1 sharper; on resnet alone."""
+    fresh: bool | None = None
+    """Critics judge a fake made anew after G's update; default: as published; False: a pass less."""
     misalign: int | None = None
     """Bring training pairs out of line: RegGAN's level, 0 to 5."""
     elastic: float = 0.0
@@ -87,12 +89,13 @@ class TranslateConfig:
         self.misalignment()
 
     def trained_mode(self) -> Mode:
-        """The mode with the weights of this run."""
+        """The mode with the weights and the order of updates of this run."""
         mode, anchor = MODES[self.mode], self.anchor
         if anchor is None:
             anchor = 1.0 if "R" in mode.networks else 0.0
         weights = replace(mode.weights, anchor=anchor, adversarial=self.adversarial)
-        return replace(mode, weights=weights)
+        fresh = mode.fresh if self.fresh is None else self.fresh
+        return replace(mode, weights=weights, fresh=fresh)
 
     def misalignment(self) -> "Misalignment":
         from radlearn.translation.misalign import Misalignment
