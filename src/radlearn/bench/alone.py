@@ -11,7 +11,7 @@ from radlearn.bench.sizes import SIZES
 from radlearn.engine.cost import peak_memory
 from radlearn.engine.device import compute
 
-STEPS = 2
+STEPS = 1
 
 
 def peaks(name: str, setting: Setting) -> dict[str, int]:
@@ -32,7 +32,7 @@ def _peak(name: str, form: str, setting: Setting) -> int:
 
 def _alone(name: str, form: str, size: str, device: str, precision: str) -> int:
     from radlearn.bench.finetuning import plain_tuning, tuning
-    from radlearn.bench.timing import training_steps
+    from radlearn.bench.timing import WARM, training_steps
 
     here = compute(device, precision)  # type: ignore[arg-type]
     with tempfile.TemporaryDirectory() as folder:
@@ -40,7 +40,7 @@ def _alone(name: str, form: str, size: str, device: str, precision: str) -> int:
         if form == OURS:
             return training_steps(tuning(name, setting), setting).memory
         step = plain_tuning(name, setting)
-        for _ in range(STEPS):
+        for _ in range(STEPS + WARM):
             step()
         return peak_memory(here.device)
 

@@ -20,6 +20,8 @@ FigureName = Literal[
     "help",
 ]
 
+ClockName = Literal["wall", "processor"]
+
 
 @dataclass(frozen=True)
 class BenchConfig:
@@ -36,6 +38,8 @@ class BenchConfig:
     """Measurements of each, of which the median counts."""
     size: Literal["full", "tiny"] = "full"
     """full: the papers' sizes; tiny: only to see that everything runs."""
+    clock: ClockName = "wall"
+    """processor: one thread's own time, for a machine that others use too."""
     json: Path | None = None
     """File for all that was measured."""
     device: DeviceName = "auto"
@@ -63,6 +67,8 @@ class ScaleConfig:
     repeats: int = 5
     size: Literal["full", "tiny"] = "full"
     """full: up to the papers' sizes; tiny: only to see that everything runs."""
+    clock: ClockName = "wall"
+    """processor: one thread's own time, for a machine that others use too."""
     device: DeviceName = "auto"
     precision: PrecisionName = "auto"
 

@@ -1,6 +1,7 @@
 """A figure: one kind of work, measured in its forms, and what it is to be compared with."""
 
 import math
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ class Setting:
         here: device and precision of our form; the plain form is always in float32.
         plain: whether the plain form is measured too.
         folder: an empty one, for what a figure makes.
+        now: the clock, seconds.
     """
 
     sizes: Sizes
@@ -29,6 +31,7 @@ class Setting:
     plain: bool
     here: Compute
     folder: Path
+    now: Callable[[], float] = time.perf_counter
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from radlearn.adapters import ADAPTERS, TunerConfig
+from radlearn.adapters.tuner import narrow_frozen
 from radlearn.bench.alone import peaks
 from radlearn.bench.figure import OURS, PLAIN, Figure, Setting
 from radlearn.bench.plain_lora import make_plain
@@ -18,7 +19,6 @@ from radlearn.bench.timing import Training, in_turn, training_steps
 from radlearn.engine.loop import Carry, Phase, seed_step
 from radlearn.engine.optim import OptimConfig, build_optimizer
 from radlearn.finetuning.terms import classification_loss, outputs_of
-from radlearn.grids.operations import finetuning_step, inference
 from radlearn.models.backbone import BackboneConfig, build_classifier
 from radlearn.models.imported import MRM_PREPROCESSING
 from radlearn.models.inference import logits
@@ -42,6 +42,8 @@ def full(setting: Setting) -> Figure:
 
 def infer(setting: Setting) -> Figure:
     """Answers for a batch of images; the largest difference of a probability is a fact."""
+    from radlearn.grids.operations import inference
+
     sizes, device = setting.sizes, setting.here.device
     model, preprocessing = classifier(setting, 0.0)
     _spread(model)
@@ -66,7 +68,7 @@ def infer(setting: Setting) -> Figure:
         f"answers of {sizes.vit}, {sizes.side} px",
         "images",
         len(images),
-        in_turn(forms, device, setting.repeats),
+        in_turn(forms, setting),
         inference(sizes.vit, sizes.side, sizes.labels),
         facts=facts,
         goal=2.5,
@@ -99,6 +101,8 @@ def tuning(name: str, setting: Setting) -> Training:
     """What `radlearn finetune` trains."""
     model, preprocessing = classifier(setting, DROP_PATH)
     model = ADAPTERS[name].attach(model, TunerConfig(name, RANK))
+    if setting.here.bfloat16:
+        narrow_frozen(model)
 
     def terms(batch: Batch, carry: Carry) -> tuple[dict[str, Tensor], Carry]:
         outputs = outputs_of(model, batch["image"], preprocessing)
@@ -130,6 +134,8 @@ def plain_tuning(name: str, setting: Setting) -> Callable[[], None]:
 
 
 def _step_figure(name: str, setting: Setting) -> Figure:
+    from radlearn.grids.operations import finetuning_step  # more than a few steps alone need
+
     sizes = setting.sizes
     plain = plain_tuning(name, setting) if setting.plain else None
     found = training_steps(tuning(name, setting), setting, plain)

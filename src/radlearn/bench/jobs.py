@@ -69,7 +69,7 @@ def _job(tuner: str, setting: Setting) -> Figure:
         f"{tuner} run, {job.vit}, {train} training images, {steps} steps of {job.batch}",
         "runs",
         1,
-        in_turn(forms, setting.here.device, setting.repeats, warm=0),
+        in_turn(forms, setting, warm=0),
         goal=GOALS[tuner],
     )
 

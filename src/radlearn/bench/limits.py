@@ -32,28 +32,32 @@ class Limits:
         return max(self.float32, self.bfloat16)
 
 
-def limits(device: torch.device, repeats: int, size: str) -> Limits:
+def limits(
+    device: torch.device, repeats: int, size: str, now: Callable[[], float] = time.perf_counter
+) -> Limits:
     """Measure them; medians of at least 5 measurements, each after one that does not count."""
     side, words = SIDES[size], WORDS if size == "full" else 2**16
     repeats = max(repeats, 5)
 
     def product(kind: torch.dtype) -> float:
         a, b = (torch.randn(side, side, device=device).to(kind) for _ in range(2))
-        return 2 * side**3 / _seconds(lambda: a @ b, device, repeats)
+        return 2 * side**3 / _seconds(lambda: a @ b, device, repeats, now)
 
     given = torch.ones(words, device=device)
     taken = torch.empty_like(given)
-    moved = 2 * given.nbytes / _seconds(lambda: taken.copy_(given), device, repeats)
+    moved = 2 * given.nbytes / _seconds(lambda: taken.copy_(given), device, repeats, now)
     return Limits(product(torch.float32), product(torch.bfloat16), moved, torch.get_num_threads())
 
 
-def _seconds(work: Callable[[], object], device: torch.device, repeats: int) -> float:
+def _seconds(
+    work: Callable[[], object], device: torch.device, repeats: int, now: Callable[[], float]
+) -> float:
     found = []
     for _ in range(repeats + 1):
-        began = time.perf_counter()
+        began = now()
         work()
         wait(device)
-        found.append(time.perf_counter() - began)
+        found.append(now() - began)
     return median(found[1:])
 
 

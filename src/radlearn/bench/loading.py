@@ -37,7 +37,7 @@ def load(setting: Setting) -> Figure:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        seconds = in_turn(forms, torch.device("cpu"), setting.repeats)
+        seconds = in_turn(forms, setting)
     finally:
         torch.set_num_threads(threads)
     seconds[OURS] = [found / PASSES for found in seconds[OURS]]

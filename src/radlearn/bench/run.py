@@ -3,6 +3,8 @@
 import importlib
 import platform
 import tempfile
+import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import torch
 from rich.table import Table
 
 from radlearn import __version__
-from radlearn.bench.config import BenchConfig
+from radlearn.bench.config import BenchConfig, ClockName
 from radlearn.bench.figure import OURS, PLAIN, Figure, Measure, Setting
 from radlearn.bench.limits import Limits, limits
 from radlearn.bench.sizes import SIZES
@@ -35,21 +37,32 @@ FIGURES: dict[str, str] = {
 
 
 def bench(config: BenchConfig) -> None:
-    """Measure, print the table, and write what was measured where it was asked for."""
-    here = compute(config.device, config.precision)
-    console.print(f"measuring on {described(here)}")
-    bounds = limits(here.device, config.repeats, config.size)
-    figures = []
+    """Measure, print the table, and write what was measured where it was asked for.
+
+    The file is written after every figure, so that a stop loses none.
+    """
+    here, now = compute(config.device, config.precision), clock(config.clock)
+    console.print(f"measuring on {described(here)}, {config.clock} time")
+    bounds = limits(here.device, config.repeats, config.size, now)
+    figures: list[Figure] = []
     for name in config.only or FIGURES:
         with tempfile.TemporaryDirectory(prefix="radlearn-bench-") as folder:
             setting = Setting(
-                SIZES[config.size], config.repeats, config.baseline, here, Path(folder)
+                SIZES[config.size], config.repeats, config.baseline, here, Path(folder), now
             )
             figures.append(_measure(name)(setting))
-        console.print(_line(figures[-1], bounds))
+        console.print(_line(figures[-1]))
+        if config.json is not None:
+            write_json(config.json, as_json(figures, bounds, here, config))
     print_table(figures, bounds)
-    if config.json is not None:
-        write_json(config.json, as_json(figures, bounds, here, config))
+
+
+def clock(name: ClockName) -> Callable[[], float]:
+    """The clock of this name; the processor's makes torch use one thread, whose time it is."""
+    if name == "wall":
+        return time.perf_counter
+    torch.set_num_threads(1)
+    return time.process_time
 
 
 def described(here: Compute) -> str:
@@ -70,6 +83,7 @@ def as_json(
         "machine": {"system": platform.platform(), "measured_on": described(here)},
         "size": config.size,
         "repeats": config.repeats,
+        "clock": config.clock,
         "limits": asdict(bounds),
         "figures": {figure.name: figure.as_json(bounds) for figure in figures},
     }
@@ -107,7 +121,7 @@ def _measure(name: str) -> Measure:
     return getattr(importlib.import_module(f"radlearn.bench.{module}"), function)
 
 
-def _line(figure: Figure, bounds: Limits) -> str:
+def _line(figure: Figure) -> str:
     ratio = f", {_times(figure.ratio)} times the plain form" if PLAIN in figure.seconds else ""
     return f"{figure.name}: {_rate(figure, OURS)}{ratio}"
 

@@ -1,6 +1,5 @@
 """Time taken in turn: one form, then the other, so that what slows the machine slows both."""
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,18 +23,19 @@ NEVER = 10**9
 class Clock:
     """Seconds of each measurement, by form."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, now: Callable[[], float]) -> None:
         self.device = device
+        self.now = now
         self.seconds: dict[str, list[float]] = {}
 
     def measure(self, form: str, work: Callable[[], object]) -> None:
-        began = time.perf_counter()
+        began = self.now()
         work()
         self.add(form, began)
 
     def add(self, form: str, began: float) -> None:
         wait(self.device)
-        self.seconds.setdefault(form, []).append(time.perf_counter() - began)
+        self.seconds.setdefault(form, []).append(self.now() - began)
 
     def counted(self, warm: int = WARM) -> dict[str, list[float]]:
         """Without the first, which do not count."""
@@ -43,18 +43,15 @@ class Clock:
 
 
 def in_turn(
-    forms: Mapping[str, Callable[[], object]],
-    device: torch.device,
-    repeats: int,
-    warm: int = WARM,
+    forms: Mapping[str, Callable[[], object]], setting: Setting, warm: int = WARM
 ) -> dict[str, list[float]]:
-    """Seconds of each form, measured one after the other `repeats` times.
+    """Seconds of each form, measured one after the other `setting.repeats` times.
 
     Args:
         warm: how many more there are before, which do not count.
     """
-    clock = Clock(device)
-    for _ in range(repeats + warm):
+    clock = Clock(setting.here.device, setting.now)
+    for _ in range(setting.repeats + warm):
         for form, work in forms.items():
             clock.measure(form, work)
     return clock.counted(warm)
@@ -98,14 +95,15 @@ def training_steps(
     A step is all of the loop but the making of its batch: moving it, seeding, forward, backward,
     the gradients' norm, the update.
     """
-    clock, found, device = Clock(setting.here.device), Trained(), setting.here.device
+    device, found = setting.here.device, Trained()
+    clock = Clock(device, setting.now)
     began = 0.0
 
     def make(step: int) -> Batch:
         nonlocal began
         if plain is not None:
             clock.measure(PLAIN, plain)
-        began = time.perf_counter()
+        began = clock.now()
         return training.batch
 
     def after() -> None:
