@@ -11,7 +11,7 @@ from pathlib import Path
 
 import atheris
 
-OURS = ("records", "datasets", "models.weight_files", "models.checkpoints", "recipe_files")
+OURS = ("records", "datasets", "models.weight_files", "models.checkpoints", "grids.recipe_files")
 GUIDING = [*(f"radlearn.{name}" for name in OURS), "pydicom", "nibabel", "PIL", "defusedxml"]
 
 with atheris.instrument_imports(include=GUIDING, enable_loader_override=False):

@@ -11,9 +11,20 @@ import nibabel
 import numpy as np
 import torch
 from PIL import Image
-from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
+from pydicom import dcmread
+from pydicom.encaps import encapsulate
+from pydicom.uid import (
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGLSLossless,
+    RLELossless,
+)
 from safetensors.torch import save
 
+from fuzz.stores import stored, stored_pairs
+from radlearn.records.mask_files import write_mask
 from unit.made_dicom import RAMP, made
 
 XML = (
@@ -32,6 +43,12 @@ CONFIG = {
     "num_classes": 0,
     "model_args": {"img_size": 32, "depth": 1},
 }
+HUGGING_FACE = (
+    {"model_type": "dinov2", "num_attention_heads": 3, "layer_norm_eps": 1e-6},
+    {"model_type": "swin", "depths": [1, 1], "embed_dim": 8, "num_heads": [2, 2]},
+    {"model_type": "convnext", "depths": [1, 1], "hidden_sizes": [8, 16]},
+)
+UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
 RECIPE = '[prepare]\nlayout = "folder"\nsource = "x"\n[grid]\nseed = [0]\n'
 
 
@@ -41,7 +58,9 @@ def seeds(target: str, folder: Path) -> Iterator[bytes]:
     yield from {
         "picture": lambda: [*_pictures(), *_dicoms(folder)],
         "dicom": lambda: _dicoms(folder),
-        "segments": lambda: _dicoms(folder),
+        "identity": lambda: _dicoms(folder),
+        "segments": lambda: [_segmentation(folder), *_dicoms(folder)],
+        "mask": lambda: [*_pictures(), *_volumes(folder), _segmentation(folder)],
         "volume": lambda: _volumes(folder),
         "table": lambda: [
             CSV.encode(),
@@ -53,6 +72,10 @@ def seeds(target: str, folder: Path) -> Iterator[bytes]:
         "transform": lambda: [TRANSFORM.encode()],
         "weights": _weights,
         "model": lambda: [json.dumps(CONFIG).encode()],
+        "folder": lambda: [json.dumps(told).encode() for told in HUGGING_FACE],
+        "store": lambda: [stored()["store.json"]],
+        "rows": lambda: [stored()["records.parquet"]],
+        "pairs": lambda: [stored_pairs()["store.json"]],
         "recipe": lambda: [RECIPE.encode()],
     }[target]()
 
@@ -78,6 +101,34 @@ def _dicoms(folder: Path) -> Iterator[bytes]:
         )
     ):
         yield made(folder / f"{number}.dcm", RAMP, **more).read_bytes()
+    yield from _compressed(folder)
+
+
+def _segmentation(folder: Path) -> bytes:
+    uids = {name: f"1.2.{n}" for n, name in enumerate(UIDS, 4)}
+    like = made(folder / "like.dcm", np.arange(256, dtype=np.uint8).reshape(16, 16), **uids)
+    mask = np.zeros((16, 16), np.uint8)
+    mask[4:9, 3:12] = 1
+    write_mask(mask, ("lung",), like, folder / "seg.dcm", "dicom-seg")
+    return (folder / "seg.dcm").read_bytes()
+
+
+def _compressed(folder: Path) -> Iterator[bytes]:
+    """Frames with headers of their own: RLE, JPEG, JPEG-LS, JPEG 2000."""
+    values = np.arange(64 * 64).astype(np.uint8).reshape(64, 64)
+    for number, syntax in enumerate((RLELossless, JPEGLSLossless, JPEG2000Lossless)):
+        dataset = dcmread(made(folder / "plain.dcm", values))
+        dataset.compress(syntax)
+        dataset.save_as(folder / f"compressed-{number}.dcm")
+        yield (folder / f"compressed-{number}.dcm").read_bytes()
+    stream = io.BytesIO()
+    Image.fromarray(values).save(stream, format="JPEG")
+    dataset = dcmread(made(folder / "plain.dcm", values))
+    dataset.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    dataset.PixelData = encapsulate([stream.getvalue()])
+    dataset["PixelData"].is_undefined_length = True
+    dataset.save_as(folder / "jpeg.dcm")
+    yield (folder / "jpeg.dcm").read_bytes()
 
 
 def _volumes(folder: Path) -> Iterator[bytes]:
