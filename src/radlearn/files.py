@@ -35,7 +35,9 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        # NumPy has no number for a disk that is full
+        why = error if error.errno is not None else _refused(temporary) or error
+        raise _unwritable(path, why) from error
     except InputError:
         raise
     except Exception as error:

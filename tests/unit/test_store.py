@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -218,3 +219,26 @@ def test_damage_is_told(tmp_path: Path) -> None:
     rows.head(1).write_parquet(tmp_path / "store" / "records.parquet")
     with pytest.raises(InputError, match=r"1 records where store\.json says 3"):
         open_store(tmp_path / "store")
+
+
+MISSING = object()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("count", MISSING), ("count", None), ("count", "x"), ("count", 10**12),
+        ("size", MISSING), ("size", "x"), ("size", []), ("format", MISSING), ("kind", "pairs"),
+        ("label_names", MISSING), ("label_names", "x"), ("label_names", [None]),
+        ("label_names", 1), ("label_names", ["elsewhere"]),
+    ],
+)  # fmt: skip
+def test_a_store_whose_description_is_wrong_is_refused(
+    store: Store, tmp_path: Path, name: str, value: object
+) -> None:
+    shutil.copytree(store.path, tmp_path / "copy")
+    info = json.loads((tmp_path / "copy" / "store.json").read_text())
+    changed = {key: one for key, one in (info | {name: value}).items() if one is not MISSING}
+    (tmp_path / "copy" / "store.json").write_text(json.dumps(changed))
+    with pytest.raises(InputError):
+        open_store(tmp_path / "copy")

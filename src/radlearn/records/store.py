@@ -131,7 +131,17 @@ def open_store(path: Path) -> Store:
         raise InputError(
             f"{spelled(path)} holds pairs of scans, not radiographs: use radlearn translate on it"
         )
-    return Store(path, info, read_rows(path, info["count"], "records"))
+    rows = read_rows(path, info["count"], "records")
+    labels = info.get("label_names")
+    described = isinstance(labels, list) and {f"{LABEL}{name}" for name in labels} <= {
+        *rows.columns
+    }
+    if not described or not isinstance(info.get("size", ""), int | None):
+        raise InputError(
+            f"the store {spelled(path)} is damaged: its store.json does not describe its records; "
+            "prepare it again"
+        )
+    return Store(path, info, rows)
 
 
 @dataclass(frozen=True, eq=False)

@@ -35,6 +35,11 @@ def read_info(path: Path, what: str, made_by: str) -> dict[str, Any]:
         raise InputError(
             f"{spelled(path)} is no store that this version can read; prepare it again"
         )
+    if not isinstance(info.get("count"), int):
+        raise InputError(
+            f"the store {spelled(path)} is damaged: its store.json does not say how much it holds; "
+            "prepare it again"
+        )
     return info
 
 
