@@ -36,8 +36,8 @@ def replacing(path: Path) -> Iterator[Path]:
         _sync_folder(path.parent)
     except OSError as error:
         # NumPy has no number for a disk that is full
-        why = error if error.errno is not None else _refused(temporary) or error
-        raise _unwritable(path, why) from error
+        full = error if error.errno is not None else _refused(temporary) or error
+        raise _unwritable(path, full) from error
     except InputError:
         raise
     except Exception as error:
