@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from radlearn.bench import finetuning
+from radlearn.bench.figure import Setting
 from radlearn.bench.run import FIGURES
 from radlearn.cli import main
 
@@ -15,7 +16,7 @@ def test_every_figure_runs_and_the_json_is_whole(
 ) -> None:
     measured = finetuning.peaks
 
-    def peaks(name: str, setting: finetuning.Setting) -> dict[str, int]:
+    def peaks(name: str, setting: Setting) -> dict[str, int]:
         return measured(name, setting) if name == "lora" else {}
 
     monkeypatch.setattr(finetuning, "peaks", peaks)

@@ -159,6 +159,18 @@ def test_frozen_weights_in_bfloat16_change_no_bit(setting: Setting) -> None:
     assert narrow.blocks[0].norm1.weight.dtype == torch.float32
 
 
+def test_what_is_computed_again_gives_the_same_bits(setting: Setting) -> None:
+    found = {}
+    for again in (False, True):
+        training = tuning("lora", setting, again)
+        (phase,), model = training.phases, training.nets["model"].train()
+        torch.manual_seed(0)
+        terms, _ = phase.terms(training.batch, {})
+        sum(terms.values()).backward()  # type: ignore[union-attr]
+        found[again] = [p.grad for p in model.parameters() if p.requires_grad]
+    assert all(torch.equal(a, b) for a, b in zip(*found.values(), strict=True))
+
+
 def test_sparing_attention_keeps_less_and_learns_the_same(setting: Setting) -> None:
     model, _ = classifier(setting, 0.0)
     nn.init.normal_(model.head.weight)

@@ -74,5 +74,5 @@ class ScaleConfig:
 
     def __post_init__(self) -> None:
         refuse_unless_positive(self, "repeats", "image_size")
-        if self.records < 100:
-            raise InputError(f"--records {self.records}: give at least 100")
+        if self.records < 200:
+            raise InputError(f"--records {self.records}: give at least 200")

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from statistics import median
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from radlearn.adapters import ADAPTERS, TunerConfig
 from radlearn.adapters.tuner import narrow_frozen
-from radlearn.bench.alone import peaks
+from radlearn.bench.alone import AGAIN, peaks
 from radlearn.bench.figure import OURS, PLAIN, Figure, Setting
 from radlearn.bench.plain_lora import make_plain
 from radlearn.bench.plain_mrm import plain_attention
@@ -97,12 +98,18 @@ def batch_of(setting: Setting) -> Batch:
     }
 
 
-def tuning(name: str, setting: Setting) -> Training:
-    """What `radlearn finetune` trains."""
+def tuning(name: str, setting: Setting, again: bool = False) -> Training:
+    """What `radlearn finetune` trains.
+
+    Args:
+        again: with `--recompute`.
+    """
     model, preprocessing = classifier(setting, DROP_PATH)
     model = ADAPTERS[name].attach(model, TunerConfig(name, RANK))
     if setting.here.bfloat16:
         narrow_frozen(model)
+    if again:
+        model.set_grad_checkpointing(True)  # type: ignore[operator]
 
     def terms(batch: Batch, carry: Carry) -> tuple[dict[str, Tensor], Carry]:
         outputs = outputs_of(model, batch["image"], preprocessing)
@@ -140,6 +147,11 @@ def _step_figure(name: str, setting: Setting) -> Figure:
     plain = plain_tuning(name, setting) if setting.plain else None
     found = training_steps(tuning(name, setting), setting, plain)
     rank = f", rank {RANK}" if name == "lora" else ""
+    again = training_steps(tuning(name, setting, again=True), setting).seconds[OURS]
+    memory = peaks(name, setting)
+    facts = {"seconds of a step with --recompute": median(again)}
+    if AGAIN in memory:
+        facts["bytes at the peak with --recompute"] = memory.pop(AGAIN)
     return Figure(
         name,
         f"{name} step of {sizes.vit}{rank}, batch {sizes.batch}, {sizes.side} px",
@@ -147,7 +159,8 @@ def _step_figure(name: str, setting: Setting) -> Figure:
         sizes.batch,
         found.seconds,
         finetuning_step(name, RANK, sizes.vit, sizes.side, sizes.labels),
-        peaks(name, setting),
+        memory,
+        facts,
         goal=GOALS[name],
     )
 

@@ -14,6 +14,7 @@ from radlearn.records.transforms import generator
 PICTURES = 64
 HELD = 32
 """Records that validate, and as many that test, whatever the size of the store."""
+LEAST = 4 * HELD
 LABELS = ("even", "low")
 PICTURE_STREAM = 0x1A4C3
 

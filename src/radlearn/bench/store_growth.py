@@ -14,7 +14,7 @@ from statistics import median
 
 import numpy as np
 
-from radlearn.bench.large_store import make_store
+from radlearn.bench.large_store import LEAST, make_store
 from radlearn.bench.loading import training_batches
 from radlearn.errors import InputError
 from radlearn.finetuning.config import FinetuneConfig
@@ -70,7 +70,8 @@ class StoreGrowth:
 def store_growth(folder: Path, records: int, side: int, repeats: int) -> StoreGrowth:
     """Make and measure both; the folder is the caller's to remove."""
     small, large = (
-        _elsewhere(folder / str(count), count, side, repeats) for count in (records // 100, records)
+        _elsewhere(folder / name, count, side, repeats)
+        for name, count in (("small", max(records // 100, LEAST)), ("large", records))
     )
     return StoreGrowth(small, large)
 

@@ -131,6 +131,17 @@ def _tuner(config: FinetuneConfig, steps: int) -> TunerConfig:
     )
 
 
+def recompute(backbone: nn.Module, here: Compute) -> None:
+    """Let a timm model keep what goes into its blocks alone; the gradients are the same bits.
+
+    Raises:
+        InputError: with several processes, whose shares of chance are cut in the forward pass.
+    """
+    if here.world > 1:
+        raise InputError("--recompute is for one process; leave it out under a launcher")
+    backbone.set_grad_checkpointing(True)  # type: ignore[operator]
+
+
 def _train(
     config: FinetuneConfig, run: RunFolder, task: Task[Any], start: Start, here: Compute
 ) -> None:
@@ -145,6 +156,8 @@ def _train(
     model = adapter.attach(model, _tuner(config, steps))
     if here.bfloat16 and not here.sharded:
         narrow_frozen(model)
+    if config.recompute:
+        recompute(task.backbone(model), here)
     adapt = adapter.after(model) if adapter.after is not None else None
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     console.print(
