@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 from limits import files_up_to
 from radlearn.engine.log import Metrics, console, read_metrics
 from radlearn.errors import InputError
-from radlearn.files import listed, replacing, write_text
+from radlearn.files import is_remote, listed, replacing, resolved, shown, spelled, write_text
 
 
 def test_weights_may_be_read_by_whom_the_umask_lets(tmp_path: Path) -> None:
@@ -103,3 +103,17 @@ def test_a_path_in_a_table_is_the_same_file_and_no_formula(tmp_path: Path, name:
     assert not listed(name).startswith(("=", "+", "-", "@", "\t", "\r"))
     assert (tmp_path / listed(name)).read_text() == "there"
     assert listed("a=b.png") == "a=b.png"
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/a/store", "gs://bucket/store", "https://host/store"])
+def test_a_place_in_object_storage_is_spelled_with_both_slashes(url: str) -> None:
+    path = Path(url)
+    assert is_remote(path) and spelled(path) == url and resolved(path) == path
+    assert spelled(Path(spelled(path))) == url
+    assert shown(path / "records.parquet") == f"{url}/records.parquet"
+
+
+@pytest.mark.parametrize("name", ["stores/nih", "/data/nih", "C:/data/nih", "a:b/c", "s3:", "./s3"])
+def test_a_folder_is_no_object_storage(name: str) -> None:
+    path = Path(name)
+    assert not is_remote(path) and spelled(path) == str(path) and resolved(path) == path.resolve()
