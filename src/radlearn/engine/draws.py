@@ -21,18 +21,20 @@ class Rows(NamedTuple):
     Attributes:
         whole: how many there are in all.
         own: places of those of this process.
+        dims: how many sides a tensor of such rows has; empty for any number.
     """
 
     whole: int
     own: Int64[Tensor, "rows"]
+    dims: tuple[int, ...] = ()
 
 
 class Draws(TorchFunctionMode):
     """While it is entered, what is drawn for the rows of this process is cut from a draw for all.
 
-    A tensor belongs to the first kind of rows whose number its first side is; else to the first
-    kind of all if its side is a multiple of that (such as the windows of pictures). For all other
-    tensors chance is left as it is, the same in every process.
+    A tensor belongs to the kind of rows whose number its first side is; else to the first kind of
+    all if its side is a multiple of that (such as the windows of pictures). For all other tensors
+    chance is left as it is, the same in every process.
 
     Args:
         kinds: rows of different lengths, such as reports, their tokens, and those that are hidden.
@@ -50,12 +52,14 @@ class Draws(TorchFunctionMode):
             return func(*args, **(kwargs or {}))
         return change(self, *args, **(kwargs or {}))
 
-    def rows_of(self, side: int) -> Rows | None:
-        for kind in self.kinds:
+    def rows_of(self, like: Tensor) -> Rows | None:
+        side = like.shape[0]
+        kinds = [kind for kind in self.kinds if not kind.dims or like.ndim in kind.dims]
+        for kind in kinds:
             if len(kind.own) == side:
                 return kind
-        if self.kinds and side % len(self.kinds[0].own) == 0:
-            whole, own = self.kinds[0]
+        if kinds and side % len(kinds[0].own) == 0:
+            whole, own, _ = kinds[0]
             times = side // len(own)
             places = own[:, None] * times + torch.arange(times, device=own.device)
             return Rows(whole * times, places.flatten())
@@ -66,7 +70,7 @@ class Draws(TorchFunctionMode):
 
         None where the tensor has no such rows.
         """
-        rows = self.rows_of(like.shape[0]) if like.ndim and like.numel() else None
+        rows = self.rows_of(like) if like.ndim and like.numel() else None
         if rows is None:
             return None
         # chance fills a tensor in the order in which it lies in memory

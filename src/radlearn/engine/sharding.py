@@ -32,7 +32,8 @@ class Shards:
         self._places = [
             (part, name) for part in module.modules() for name in part._parameters if name
         ]
-        self._before = [(part, type(part), _hooks(part)) for part in module.modules()]
+        self._kinds = [(part, type(part)) for part in module.modules()]
+        plain = _hooks(module)
         names = {id(p): name for name, p in module.named_parameters(remove_duplicate=False)}
         mesh = init_device_mesh(here.device.type, (here.world,))
         for block in _blocks(module):
@@ -41,6 +42,7 @@ class Shards:
         own = dict(module.named_parameters(remove_duplicate=False))
         for group in optimizer.param_groups:
             group["params"] = [own[names[id(p)]] for p in group["params"]]
+        self._hooks, self._plain_hooks = _hooks(module), plain
 
     def _parts(self) -> list[FSDPModule]:
         return [part for part in self.module.modules() if isinstance(part, FSDPModule)]
@@ -49,13 +51,13 @@ class Shards:
     def whole(self) -> Iterator[None]:
         """All weights in every process, so that each may run parts of the module on its own."""
         for part in self._parts():
-            part.set_reshard_after_forward(False, recurse=False)
             part.unshard()
+        _hang(self._plain_hooks)  # a forward pass would be remembered, and each has its own here
         try:
             yield
         finally:
+            _hang(self._hooks)
             for part in self._parts():
-                part.set_reshard_after_forward(part is not self.module, recurse=False)
                 part.reshard()
 
     def undo(self) -> None:
@@ -67,11 +69,9 @@ class Shards:
             if isinstance(weight, DTensor):
                 plain = nn.Parameter(weight.detach().full_tensor(), weight.requires_grad)
                 part._parameters[name] = plain
-        for part, kind, hooks in self._before:
+        _hang(self._plain_hooks)
+        for part, kind in self._kinds:
             part.__class__ = kind
-            for name, those in hooks.items():
-                getattr(part, name).clear()
-                getattr(part, name).update(those)
 
     def of(self, state: Mapping[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
         """Of whole weights and buffers what a network of the module holds here."""
@@ -98,9 +98,24 @@ class Shards:
         return tree
 
 
-def _hooks(part: nn.Module) -> dict[str, dict[Any, Any]]:
-    found = {name: value for name, value in vars(part).items() if name.endswith("_hooks")}
-    return {name: dict(value) for name, value in found.items() if isinstance(value, dict)}
+Hooks = list[tuple[dict[Any, Any], dict[Any, Any]]]
+
+
+def _hooks(module: nn.Module) -> Hooks:
+    """Each dictionary of hooks in a module, and what is in it now."""
+    found = [
+        value
+        for part in module.modules()
+        for name, value in vars(part).items()
+        if name.endswith("_hooks") and isinstance(value, dict)
+    ]
+    return [(hooks, hooks.copy()) for hooks in found]
+
+
+def _hang(known: Hooks) -> None:
+    for hooks, those in known:
+        hooks.clear()
+        hooks.update(those)
 
 
 def _blocks(module: nn.Module) -> list[nn.Module]:

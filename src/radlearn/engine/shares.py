@@ -23,17 +23,24 @@ if TYPE_CHECKING:
 Terms = Callable[[Batch, dict[str, Any]], tuple[dict[str, Tensor], dict[str, Any]]]
 
 
+class Places(NamedTuple):
+    """For how many rows of some tensor each record stands; see `Rows` and `Draws`."""
+
+    lengths: Int64[np.ndarray, "records"]
+    dims: tuple[int, ...] = ()
+
+
 class Told(NamedTuple):
     """What a process says of its part of a batch.
 
     Attributes:
         entries: how many entries each term is the mean of, stand-ins left out. A term that is not
             among them does not depend on the batch.
-        places: by kind, for how many rows of some tensor each record stands; see `Draws`.
+        places: a kind of rows each.
     """
 
     entries: Mapping[str, float]
-    places: Sequence[Int64[np.ndarray, "records"]]
+    places: Sequence[Places]
 
 
 Tell = Callable[[Batch], Told]
@@ -79,10 +86,10 @@ def agree(here: Compute, batch: Batch, tell: Tell | None, asked_to_stop: bool) -
         return ALONE
     rows, whole = batch["rows"].numpy(), int(batch["whole"])
     own = rows >= 0
-    told = tell(batch) if tell else Told({}, (np.ones(len(rows), np.int64),))
+    told = tell(batch) if tell else Told({}, (Places(np.ones(len(rows), np.int64)),))
     table = np.zeros((len(told.places), whole))
     for kind, places in enumerate(told.places):
-        table[kind, rows[own]] = places[own]
+        table[kind, rows[own]] = places.lengths[own]
     names = sorted(told.entries)
     said = [float(asked_to_stop), *(float(told.entries[name]) for name in names)]
     sums = summed(here, [*said, *table.flatten().tolist()])
@@ -98,15 +105,15 @@ def agree(here: Compute, batch: Batch, tell: Tell | None, asked_to_stop: bool) -
 
 def _rows(
     lengths: Int64[np.ndarray, "whole"],
-    places: Int64[np.ndarray, "records"],
+    places: Places,
     rows: Int64[np.ndarray, "records"],
 ) -> Rows:
     starts = np.cumsum(lengths) - lengths
     own = [
         start + np.arange(length) if row >= 0 else np.zeros(length, np.int64)
-        for row, start, length in zip(rows, starts[rows], places, strict=True)
+        for row, start, length in zip(rows, starts[rows], places.lengths, strict=True)
     ]
-    return Rows(int(lengths.sum()), torch.from_numpy(np.concatenate(own)))
+    return Rows(int(lengths.sum()), torch.from_numpy(np.concatenate(own)), places.dims)
 
 
 class _Objective(nn.Module):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from radlearn.engine.folder import RunFolder
 from radlearn.engine.log import console, read_metrics
-from radlearn.engine.shares import Told
+from radlearn.engine.shares import Places, Told
 from radlearn.evaluate import evaluate_run
 from radlearn.evaluation.settings import EvaluateConfig
 from radlearn.files import replacing
@@ -215,7 +215,7 @@ class PictureTask(Task[Outputs]):
         pictures = np.ones(count, np.int64)
         if "study" in batch:
             pictures = torch.bincount(batch["study"], minlength=count).numpy()
-        return Told(dict.fromkeys(MEASURED, int(known.sum())), (pictures,))
+        return Told(dict.fromkeys(MEASURED, int(known.sum())), (Places(pictures),))
 
     def answers(self, outputs: Outputs, split: Split) -> Float[np.ndarray, "examples outputs"]:
         """One a study where studies are pooled."""

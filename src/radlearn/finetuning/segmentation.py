@@ -16,7 +16,7 @@ from radlearn.engine.device import Compute
 from radlearn.engine.folder import RunFolder
 from radlearn.engine.log import console, read_metrics
 from radlearn.engine.processes import spread
-from radlearn.engine.shares import Told
+from radlearn.engine.shares import Places, Told
 from radlearn.errors import InputError
 from radlearn.evaluate import evaluate_run
 from radlearn.evaluation.settings import EvaluateConfig
@@ -183,7 +183,7 @@ class _Learner:
             "auxiliary_focal": known,
             "auxiliary_dice": int(real.sum()),
         }
-        return Told(entries, (np.ones(len(real), np.int64),))
+        return Told(entries, (Places(np.ones(len(real), np.int64)),))
 
     def answers(self, split: Split) -> MaskAnswers:
         return drawn_on(

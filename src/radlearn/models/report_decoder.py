@@ -97,6 +97,7 @@ class ReportDecoder(nn.Module):
         tokens: Int64[Tensor, "batch length"],
         wanted: Bool[Tensor, "batch length"],
         z: Float[Tensor, "batch width"] | None,
+        longest: int = 0,
     ) -> Float[Tensor, "wanted words"]:
         """Logits at the places that are wanted, in the order of `tokens[wanted]`.
 
@@ -104,10 +105,12 @@ class ReportDecoder(nn.Module):
             tokens: the masked report, padded with `PADDING` at its end.
             wanted: places to classify; no other is carried beyond the last layer's attention.
             z: the image's summary, zero for a report without image; None where none has one.
+            longest: tokens of the longest report, where it may be one of another process: dropout
+                is drawn for as many.
         """
         real = tokens != PADDING
         kept = real | wanted
-        length = int(kept.any(0).nonzero().max()) + 1
+        length = max(int(kept.any(0).nonzero().max()) + 1, longest)
         real, kept, wanted = real[:, :length], kept[:, :length], wanted[:, :length]
         x = self.embeddings(tokens[:, :length])
         if z is not None:

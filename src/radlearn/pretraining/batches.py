@@ -8,7 +8,7 @@ from jaxtyping import Bool
 from tokenizers import Tokenizer
 
 from radlearn.records.batches import Batch, batch_positions, part_of
-from radlearn.records.reports import encode, mask_report
+from radlearn.records.reports import PAD, encode, mask_report
 from radlearn.records.store import Selection
 from radlearn.records.transforms import as_tensor, augmented, generator, resized
 
@@ -49,6 +49,10 @@ class PretrainBatches:
         batch = self.of(part.positions, step) | part.told(len(whole), self.world)
         for name, kept in zip(("has_image", "has_report"), part.has.T, strict=True):
             batch[name] &= torch.from_numpy(kept)
+        if self.world > 1 and self.tokenizer is not None:
+            said = (report for report in records.column("report") if report)
+            tokens = (encode(self.tokenizer, report, self.length) for report in said)
+            batch["longest"] = max((int((row != PAD).sum()) for row in tokens), default=0)
         return batch
 
     def of(self, positions: np.ndarray, step: int) -> Batch:

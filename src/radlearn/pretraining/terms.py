@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from radlearn.engine.shares import Told
+from radlearn.engine.shares import Places, Told
 from radlearn.models.mrm import MRM, hidden_patches, mask_patches
 from radlearn.records.transforms import Preprocessing, normalised
 
@@ -76,7 +76,9 @@ def pretraining_terms(
             wanted = batch["hidden"][reported]
             if objective.report_loss == "all":
                 wanted = torch.ones_like(wanted)
-            logits = model.report_decoder(masked, wanted, _of_reports(z, pictured, reported))
+            of_image = _of_reports(z, pictured, reported)
+            longest = int(batch.get("longest", 0))
+            logits = model.report_decoder(masked, wanted, of_image, longest)
             terms["report"] = objective.report_weight * report_loss(logits, tokens[wanted])
 
     if terms and not complete:
@@ -102,7 +104,8 @@ def told_of(batch: Mapping[str, Tensor], objective: Objective) -> Told:
         "image": int((batch["has_image"] & real).sum()),
         "report": int((torch.from_numpy(told) * real).sum()),
     }
-    return Told(entries, (reads.long().numpy(), words, told))
+    places = Places(reads.long().numpy(), (3, 4)), Places(words, (2,)), Places(told, (2,))
+    return Told(entries, places)
 
 
 def image_loss(
