@@ -33,7 +33,8 @@ SMALL = {
     "include_dashboard": False,
     "include_log_monitor": False,
 }
-QUICK = {  # a lost node is noticed in seconds, one that is only slow is waited for
+PATIENT = {  # a lost node is noticed in seconds, one that is only slow is waited for
+    "worker_register_timeout_seconds": 600,
     "health_check_initial_delay_ms": 0,
     "health_check_period_ms": 1000,
     "health_check_timeout_ms": 20000,
@@ -61,7 +62,7 @@ def cluster() -> Iterator[Any]:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))  # where the bomb is from
-        head = {**SMALL, "no_monitor": True, "_system_config": QUICK}
+        head = {**SMALL, "no_monitor": True, "_system_config": PATIENT}
         found = Cluster(initialize_head=True, head_node_args=head)
         patch.setenv("RAY_ADDRESS", found.address)
         yield found
@@ -218,9 +219,9 @@ patch = 8
 batch = 8
 evaluations = 4
 precision = "float32"
-[tuners.full]
-[fractions."1"]
-steps = 150
+[finetune.tuners.full]
+[finetune.fractions."1"]
+steps = 80
 [grid]
 init = ["scratch"]
 tuner = ["full"]
@@ -250,8 +251,11 @@ def test_a_grid_on_a_cluster_that_loses_a_node_is_the_local_one(
     here, there = tmp_path / "here", tmp_path / "there"
     assert run(*given, "--out", here, "--jobs", 1) == 0
 
+    def learning() -> list[Path]:
+        return [path.parent for path in there.glob("runs/*/metrics.jsonl")]
+
     def lose() -> None:
-        while len(list(there.glob("runs/*/metrics.jsonl"))) < 2:
+        while sum(not (run / "results.json").exists() for run in learning()) < 2:
             time.sleep(0.05)
         second.lose()
 
