@@ -19,7 +19,7 @@ LASTING = ("config.json", "model", "metrics.jsonl", "predictions.parquet", "resu
 """What nothing changes after a run is finished."""
 STORES = "stores_sha256"
 """Setting that tells stores from others under the same names: of their checksums."""
-FREE = {"radlearn", "workers", "device", "marks", "on_fault"}
+FREE = {"radlearn", "workers", "device", "marks", "on_fault", "recompute"}
 """What may change when a run goes on; marks depend on which stores are still there."""
 
 
