@@ -74,7 +74,7 @@ class Draws(TorchFunctionMode):
         if rows is None:
             return None
         # chance fills a tensor in the order in which it lies in memory
-        layout = sorted(range(like.ndim), key=lambda side: -like.stride(side))
+        layout = sorted(range(like.ndim), key=lambda side: -like.stride()[side])
         shape = (rows.whole, *like.shape[1:])
         whole = torch.empty_permuted(shape, layout, dtype=like.dtype, device=like.device)
         return draw(whole)[rows.own.to(like.device)]

@@ -64,14 +64,14 @@ class Shards:
         """Plain weights again, whole in every process."""
         for part in self._parts():
             part.reshard()
-        for part, name in self._places:
-            weight = part._parameters[name]
+        for owner, name in self._places:
+            weight = owner._parameters[name]
             if isinstance(weight, DTensor):
-                plain = nn.Parameter(weight.detach().full_tensor(), weight.requires_grad)
-                part._parameters[name] = plain
+                plain = nn.Parameter(weight.full_tensor().detach(), weight.requires_grad)
+                owner._parameters[name] = plain
         _hang(self._plain_hooks)
-        for part, kind in self._kinds:
-            part.__class__ = kind
+        for owner, kind in self._kinds:
+            owner.__class__ = kind
 
     def of(self, state: Mapping[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
         """Of whole weights and buffers what a network of the module holds here."""
@@ -90,7 +90,7 @@ class Shards:
     def gathered(self, tree: Any) -> Any:
         """Nested dictionaries and lists with whole tensors; all processes have to call it."""
         if isinstance(tree, DTensor):
-            return tree.detach().full_tensor()
+            return tree.full_tensor().detach()
         if isinstance(tree, Mapping):
             return {name: self.gathered(value) for name, value in tree.items()}
         if isinstance(tree, list):
