@@ -37,7 +37,9 @@ def compare(config: CompareConfig) -> int:
         with ExitStack() as stack:
             jobs, begin = _hands(recipe, config, stack)
             make_backbones(recipe, config.out, jobs, begin)
-            for cells in recipe.rounds():
+            # a cluster is kept busy; one machine shows a table as soon as there is one
+            rounds = recipe.rounds() if begin is None else [recipe.cells()]
+            for cells in rounds:
                 failed |= run_cells(recipe, config.out, cells, jobs, begin)
                 _write_table(recipe, config)
     left = [cell for cell in recipe.cells() if not _finished(config.out, cell)]

@@ -220,13 +220,16 @@ batch = 8
 evaluations = 4
 precision = "float32"
 [finetune.tuners.full]
+[finetune.tuners.lora]
+rank = 2
+[finetune.tuners.linear]
 [finetune.fractions."1"]
-steps = 80
+steps = 60
 [grid]
 init = ["scratch"]
-tuner = ["full"]
+tuner = ["full", "lora", "linear"]
 fraction = [1.0]
-seed = [0, 1, 2]
+seed = [0]
 """
 
 
