@@ -143,7 +143,7 @@ def test_two_processes_that_are_stopped_go_on_with_the_same_bits(
     lab: Path, by_two: Path, tmp_path: Path
 ) -> None:
     stopped = tmp_path / "lora"
-    call = [*launcher("torchrun"), "-m", "radlearn.cli", *command(lab, stopped, QUICK["lora"])]
+    call = [*launcher("--multi_gpu"), "-m", "radlearn.cli", *command(lab, stopped, QUICK["lora"])]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(call, env=environment, stderr=subprocess.PIPE)
     rows, until = stopped / "metrics.jsonl", time.monotonic() + 300
@@ -204,7 +204,7 @@ def test_a_run_goes_on_with_another_number_of_processes(lab: Path, tmp_path: Pat
 def test_what_is_wrong_is_said_once(lab: Path, tmp_path: Path) -> None:
     (tmp_path / "lora").mkdir()
     (tmp_path / "lora" / "thesis.txt").touch()
-    call = [*launcher("torchrun"), "-m", "radlearn.cli"]
+    call = [*launcher("torchrun"), "-m", "--", "radlearn.cli"]
     call += command(lab, tmp_path / "lora", QUICK["lora"])
     found = subprocess.run(call, capture_output=True, text=True, timeout=600)
     assert found.returncode
