@@ -92,6 +92,8 @@ def mutated(contents: bytes, rng: np.random.Generator) -> bytes:
             changed[place:place] = changed[other : other + 64 * length]
         elif rng.random() < 0.3:
             del changed[place:]
+    if changed == contents:
+        changed[_place(changed, rng)] ^= 1
     return bytes(changed)
 
 
@@ -169,7 +171,11 @@ class Reader:
         while turn <= mutations:
             if self._process is None:
                 self._start()
-            self._pipe.send((path, turn, mutations))
+            try:
+                self._pipe.send((path, turn, mutations))
+            except BrokenPipeError:  # it was ended from without after its last answer
+                self.stop()
+                continue
             while turn <= mutations:
                 verdict = self._next(turn)
                 yield verdict
