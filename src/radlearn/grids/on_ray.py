@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from radlearn.cluster import LOST, SHARED, Sender, nodes, sender, unfit
 from radlearn.engine.log import console
@@ -44,7 +44,7 @@ def room_there() -> Room:
 class Far:
     """A task on the cluster, looked at and stopped like a process of this machine."""
 
-    stdin = None
+    stdin: IO[bytes] | None = None
 
     def __init__(self, room: Room, task: Task, log: Path) -> None:
         import ray
