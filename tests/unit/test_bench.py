@@ -30,6 +30,7 @@ from radlearn.bench.translation import translating
 from radlearn.engine.device import Compute
 from radlearn.models.attention import SparingAttention, choose_attention
 from radlearn.models.layers import ReflectionPad2d
+from radlearn.models.mrm import MRM
 from radlearn.pretraining.terms import pretraining_terms
 from radlearn.records.record import Split
 
@@ -78,6 +79,7 @@ def test_limits_are_measured() -> None:
 def test_plain_mrm_is_the_same_loss(setting: Setting) -> None:
     training, objective = pretraining(setting)
     model = training.nets["model"].eval()
+    assert isinstance(model, MRM)
     ours = sum(pretraining_terms(model, training.batch, objective).values())
     plain = plain_loss(copy.deepcopy(model), training.batch, objective)
     torch.testing.assert_close(plain, ours, rtol=1e-5, atol=1e-5)
@@ -138,7 +140,9 @@ def test_steps_are_the_loops_own_and_plain_ones_come_before(setting: Setting) ->
 
 def test_plain_steps_learn(setting: Setting) -> None:
     training, objective = pretraining(setting)
-    step = plain_step(training.nets["model"], training.batch, objective)
+    model = training.nets["model"]
+    assert isinstance(model, MRM)
+    step = plain_step(model, training.batch, objective)
     model = step.args[0]
     before = copy.deepcopy(model.state_dict())
     step()

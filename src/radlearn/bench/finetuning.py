@@ -22,6 +22,7 @@ from radlearn.engine.optim import OptimConfig, build_optimizer
 from radlearn.finetuning.terms import classification_loss, outputs_of
 from radlearn.models.backbone import BackboneConfig, build_classifier
 from radlearn.models.imported import MRM_PREPROCESSING
+from radlearn.models.heads import classifier as head
 from radlearn.models.inference import logits
 from radlearn.records.batches import Batch
 from radlearn.records.transforms import Preprocessing, normalised
@@ -98,14 +99,14 @@ def batch_of(setting: Setting) -> Batch:
     }
 
 
-def tuning(name: str, setting: Setting, again: bool = False) -> Training:
+def tuning(name: str, setting: Setting, again: bool = False, rank: int = RANK) -> Training:
     """What `radlearn finetune` trains.
 
     Args:
         again: with `--recompute`.
     """
     model, preprocessing = classifier(setting, DROP_PATH)
-    model = ADAPTERS[name].attach(model, TunerConfig(name, RANK))
+    model = ADAPTERS[name].attach(model, TunerConfig(name, rank))
     if setting.here.bfloat16:
         narrow_frozen(model)
     if again:
@@ -168,7 +169,7 @@ def _step_figure(name: str, setting: Setting) -> Figure:
 def _spread(model: nn.Module) -> None:
     """Give the head weights that make probabilities of every size."""
     with torch.no_grad():
-        nn.init.normal_(model.get_classifier().weight, std=0.1)
+        nn.init.normal_(head(model).weight, std=0.1)
 
 
 def _plain_answers(model: nn.Module, images: Tensor, preprocessing: Preprocessing) -> np.ndarray:

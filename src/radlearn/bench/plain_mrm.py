@@ -63,10 +63,11 @@ def every_word(
 def _encoded(model: MRM, images: Tensor, visible: Tensor) -> Tensor:
     encoder = model.encoder
     x = encoder.patch_embed(images)
-    positions = encoder.pos_embed
+    positions, token = encoder.pos_embed, encoder.cls_token
+    assert positions is not None and token is not None
     x = x + positions[:, 1:]
     x = x.gather(1, visible[:, :, None].expand(-1, -1, x.shape[2]))
-    first = (encoder.cls_token + positions[:, :1]).expand(len(x), -1, -1)
+    first = (token + positions[:, :1]).expand(len(x), -1, -1)
     return encoder.norm(encoder.blocks(torch.cat([first, x], 1)))
 
 

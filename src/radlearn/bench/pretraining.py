@@ -6,7 +6,6 @@ from functools import partial
 
 import numpy as np
 import torch
-from torch import nn
 
 from radlearn.bench.figure import Figure, Setting
 from radlearn.bench.plain_mrm import plain_attention, plain_loss
@@ -30,6 +29,7 @@ def pretrain(setting: Setting) -> Figure:
     """Seconds of a step of MRM, all of it."""
     training, objective = pretraining(setting)
     model = training.nets["model"]
+    assert isinstance(model, MRM)
     plain = plain_step(model, training.batch, objective) if setting.plain else None
     found = training_steps(training, setting, plain)
     sizes = setting.sizes
@@ -86,7 +86,7 @@ def records(model: MRM, count: int) -> Batch:
     }
 
 
-def plain_step(model: nn.Module, batch: Batch, objective: Objective) -> partial[None]:
+def plain_step(model: MRM, batch: Batch, objective: Objective) -> partial[None]:
     """A step of the plain form of `model`, of which it has a copy."""
     plain = copy.deepcopy(model)
     plain_attention(plain)

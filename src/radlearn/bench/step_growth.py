@@ -3,15 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from radlearn.adapters import ADAPTERS, TunerConfig
-from radlearn.adapters.tuner import narrow_frozen
 from radlearn.bench.figure import OURS, Setting
-from radlearn.bench.finetuning import batch_of, classifier
+from radlearn.bench.finetuning import tuning
 from radlearn.bench.timing import Training, training_steps
-from radlearn.engine.loop import Carry, Phase
-from radlearn.engine.optim import OptimConfig, build_optimizer
-from radlearn.finetuning.terms import classification_loss, outputs_of
-from radlearn.records.batches import Batch
 
 TINY, SMALL, BASE = (f"vit_{name}_patch16_224" for name in ("tiny", "small", "base"))
 WIDTHS = {TINY: 192, SMALL: 384, BASE: 768}
@@ -67,15 +61,4 @@ def step_growth(setting: Setting) -> dict[str, list[tuple[float, float]]]:
 
 def _training(step: Step, setting: Setting) -> Training:
     sizes = replace(setting.sizes, vit=step.vit, side=step.side, batch=step.batch)
-    setting = replace(setting, sizes=sizes)
-    model, preprocessing = classifier(setting, 0.0)
-    model = ADAPTERS["lora"].attach(model, TunerConfig("lora", step.rank))
-    if setting.here.bfloat16:
-        narrow_frozen(model)
-
-    def terms(batch: Batch, carry: Carry) -> tuple[dict, Carry]:  # type: ignore[type-arg]
-        outputs = outputs_of(model, batch["image"], preprocessing)
-        return {"classification": classification_loss(outputs, batch["truth"])}, carry
-
-    phase = Phase("train", build_optimizer(model, OptimConfig()), terms)
-    return Training({"model": model}, [phase], batch_of(setting), clip=1.0)
+    return tuning("lora", replace(setting, sizes=sizes), rank=step.rank)

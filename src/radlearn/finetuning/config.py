@@ -85,7 +85,7 @@ class FinetuneConfig:
     """How the learning rate falls after that; poly: on a line."""
     batch: int = 64
     recompute: bool = False
-    """Keep less for the backward pass and compute it again: half the memory, a third slower."""
+    """Keep less for the backward pass and compute it again: less memory, up to half slower."""
     drop_path: float = 0.1
     head_start: Literal["records", "published"] = "records"
     """Start the head from the training records' features and shares, or from 1, 0 and 0."""

@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 import torchvision.transforms.v2.functional as TF
 from jaxtyping import Float, UInt8, UInt16
 from torch import Tensor
@@ -94,8 +95,12 @@ def resized(image: Tensor, size: int, interpolation: Interpolation = "bicubic") 
     """With antialiasing, clipped to the range of grey values."""
     if image.shape[-2:] == (size, size):
         return image
-    out = TF.resize(image, [size, size], TF.InterpolationMode(interpolation), antialias=True)
-    return out.clamp(0, 255)
+    # what torchvision's resize ends in, without what it asks itself on the way there
+    several = image if image.ndim == 4 else image[None]
+    shape = (size, size)
+    out = F.interpolate(several, shape, mode=interpolation, align_corners=False, antialias=True)
+    out = out if image.ndim == 4 else out[0]
+    return out if image.dtype == torch.uint8 else out.clamp(0, 255)
 
 
 def random_resized_crop(
