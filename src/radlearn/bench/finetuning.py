@@ -21,8 +21,8 @@ from radlearn.engine.loop import Carry, Phase, seed_step
 from radlearn.engine.optim import OptimConfig, build_optimizer
 from radlearn.finetuning.terms import classification_loss, outputs_of
 from radlearn.models.backbone import BackboneConfig, build_classifier
-from radlearn.models.imported import MRM_PREPROCESSING
 from radlearn.models.heads import classifier as head
+from radlearn.models.imported import MRM_PREPROCESSING
 from radlearn.models.inference import logits
 from radlearn.records.batches import Batch
 from radlearn.records.transforms import Preprocessing, normalised
