@@ -240,9 +240,10 @@ def fit(
     Raises:
         InputError: a term is not finite any more, or no saved state can be read.
     """
-    if compute.sharded and len(phases) > 1:
-        raise InputError("FSDP is for one large network; launch this without --use_fsdp")
-    updates = [objective(nets, phase.terms, phase.optimizer, compute) for phase in phases]
+    with said_once(compute):
+        if compute.sharded and len(phases) > 1:
+            raise InputError("FSDP is for one large network; launch this without --use_fsdp")
+        updates = [objective(nets, phase.terms, phase.optimizer, compute) for phase in phases]
     objectives, shards = [terms for terms, _ in updates], updates[0][1]
     saved = load_state(run.state)
     watch = Watch([phase.name for phase in phases], config.explodes, compute.device)

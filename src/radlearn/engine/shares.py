@@ -9,12 +9,14 @@ import numpy as np
 import torch
 from jaxtyping import Int64
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from radlearn.engine.device import Compute
 from radlearn.engine.draws import Draws, Rows
 from radlearn.engine.processes import summed
+from radlearn.errors import InputError
 from radlearn.records.batches import Batch
 
 if TYPE_CHECKING:
@@ -136,10 +138,18 @@ def objective(
     """A phase's terms, such that the gradients of what it updates are means over the processes.
 
     With them where the weights are spread, if they are.
+
+    Raises:
+        InputError: a network has batch norm, whose statistics would be those of a share.
     """
     if here.world == 1:
         return terms, None
     module = _Objective(nets, terms)
+    if any(isinstance(part, _BatchNorm) for part in module.modules()):
+        raise InputError(
+            "a network has batch norm, which sees the batch of one process alone; train it in one "
+            "process, or choose a backbone with layer norm, such as a ViT, Swin or ConvNeXt"
+        )
     if here.sharded:
         from radlearn.engine.sharding import Shards
 
