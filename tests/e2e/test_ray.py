@@ -35,6 +35,7 @@ SMALL = {
 }
 PATIENT = {  # a lost node is noticed in seconds, one that is only slow is waited for
     "worker_register_timeout_seconds": 600,
+    "worker_niceness": 0,
     "health_check_initial_delay_ms": 0,
     "health_check_period_ms": 1000,
     "health_check_timeout_ms": 20000,
