@@ -217,7 +217,7 @@ def _train(
     model.eval()
     with torch.no_grad():
         held = (split for split in task.records if split is not Split.TRAIN)
-        answers = {split: learner.answers(split) for split in held}
+        answers: dict[Split, Any] = {split: learner.answers(split) for split in held}
     if not here.is_main:
         return
     task.write(run.path, answers)
