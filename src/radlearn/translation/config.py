@@ -37,7 +37,7 @@ class TranslateConfig:
     adversarial: float = 1.0
     """Weight of the critics: below 1 nearer in mean, above 1 sharper; on resnet alone."""
     fresh: bool | None = None
-    """Critics judge a fake made anew after G's update; default: as published; False: a pass less."""
+    """Critics judge a fake made anew after G's update; default: as published. False is quicker."""
     misalign: int | None = None
     """Bring training pairs out of line: RegGAN's level, 0 to 5."""
     elastic: float = 0.0
