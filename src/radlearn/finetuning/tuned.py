@@ -73,12 +73,16 @@ def keep_backbone(
         source: a model folder that holds the same backbone, to be linked to and not copied.
     """
     place = folder / "backbone"
-    if (place / "config.json").exists():
-        return
+    there = (place / "config.json").exists()
     if source is None:
+        # built where it is kept already too: what is drawn next is then the same in a run that was
+        # killed before its first step and begins anew
         plain = build_backbone(config)
-        plain.load_state_dict(classifier.state_dict(), strict=False)
-        save_model(place, plain, config, preprocessing)
+        if not there:
+            plain.load_state_dict(classifier.state_dict(), strict=False)
+            save_model(place, plain, config, preprocessing)
+        return
+    if there:
         return
     place.mkdir(parents=True, exist_ok=True)
     for name in ("model.safetensors", "config.json"):
