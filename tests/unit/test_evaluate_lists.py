@@ -70,7 +70,8 @@ def made_store(store: Path) -> None:
         for number in range(120)
     ]
     pl.DataFrame(rows).write_parquet(store / "records.parquet")
-    write_json(store / "store.json", {"format": 1, "name": "made", "count": 120})
+    info = {"format": 1, "name": "made", "count": 120, "label_names": [], "size": None}
+    write_json(store / "store.json", info)
 
 
 def listed(path: Path, numbers: Any) -> Path:

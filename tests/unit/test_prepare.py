@@ -461,7 +461,7 @@ def test_flags_are_checked_at_the_door(change: dict[str, float], tmp_path: Path)
 def test_the_command_finds_the_layout_and_checks_lists_before_decoding(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import radlearn.datasets
+    import radlearn.datasets.layouts
 
     records = made_records(tmp_path, 3)
     opened = []
@@ -470,7 +470,7 @@ def test_the_command_finds_the_layout_and_checks_lists_before_decoding(
         opened.append(source)
         return made_source(iter(records))
 
-    monkeypatch.setitem(radlearn.datasets.LAYOUTS, "made", layout)
+    monkeypatch.setitem(radlearn.datasets.layouts.LAYOUTS, "made", layout)
     config: PrepareConfig = made_config(tmp_path, tmp_path / "store")
     assert preparing.prepare(config).records == 6
     assert preparing.prepare(config).finished_before == 0 and opened == [tmp_path, tmp_path]

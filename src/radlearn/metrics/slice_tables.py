@@ -58,7 +58,7 @@ def print_differences(comparison: Mapping[str, Any], console: Console | None = N
 
 def _difference_rows(pair: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any], str]]:
     for name, found in pair["scores"].items():
-        yield SCORES[name], found["overall"], form_of(name)
+        yield SCORES[name], {**found["overall"], "difference": found["overall"]}, form_of(name)
         if 1 < len(found["patients"]) <= MOST_PATIENTS:
             for patient, one in found["patients"].items():
-                yield f"  {patient}", one, form_of(name)
+                yield f"  {patient}", {**one, "difference": one}, form_of(name)
